@@ -1,0 +1,44 @@
+//go:build gc && !purego
+
+package kernel
+
+import (
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
+// detect includes the operating system's support: cpuid looks at XCR0.
+func detect() []isa {
+	var found []isa
+	if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL) {
+		found = append(found, isaAVX512)
+	}
+	if cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3) {
+		found = append(found, isaAVX2)
+	}
+	return found
+}
+
+//go:noescape
+func updateAVX512(theta, grad, s *float32, n int, k *constants)
+
+//go:noescape
+func updateAVX2(theta, grad, s *float32, n int, k *constants)
+
+// updateChunk must not be inlined: the stack check at its start is where the
+// goroutine can be preempted between two chunks.
+//
+//go:noinline
+func updateChunk(theta, grad, s []float32, k *constants) {
+	raceChunk(theta, grad, s)
+	t, g, m := unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
+	switch isa(active.Load()) {
+	case isaAVX512:
+		updateAVX512(t, g, m, len(theta), k)
+	case isaAVX2:
+		updateAVX2(t, g, m, len(theta), k)
+	default:
+		updateGeneric(theta, grad, s, k)
+	}
+}

@@ -1,0 +1,81 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+)
+
+// How the fuzz targets compare: every implementation that this CPU has against
+// updateGeneric, bit for bit, except that all NaNs count as the same, whatever
+// their sign and payload. Hyperparameters that Update does not allow must
+// panic with an *ArgumentError and leave the slices as they were.
+//
+// The input's bytes are the slices: theta, grad and s of each element in turn,
+// 4 bytes each, little-endian, so that any bit pattern occurs. A rest of fewer
+// than 12 bytes is left out. The seeds in testdata/fuzz bracket the vector widths.
+
+// decode returns the three slices, at the given offsets (0 to 15) from the start
+// of an allocation.
+func decode(data []byte, offsets [3]int) (theta, grad, s []float32) {
+	n := len(data) / 12
+	var out [3][]float32
+	for j, offset := range offsets {
+		out[j] = make([]float32, offset+n)[offset:]
+		for i := range out[j] {
+			out[j][i] = math.Float32frombits(binary.LittleEndian.Uint32(data[12*i+4*j:]))
+		}
+	}
+	return out[0], out[1], out[2]
+}
+
+func FuzzUpdate(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte, offsets uint16, lr, rho, eps float64) {
+		at := [3]int{int(offsets & 15), int(offsets >> 4 & 15), int(offsets >> 8 & 15)}
+		theta, grad, s := decode(data, at)
+		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
+		var k constants
+		wrong := recovered(func() { k = newConstants(lr, rho, eps) })
+		if wrong == nil {
+			updateGeneric(wantTheta, grad, wantS, &k)
+		}
+		for _, name := range ISAs() {
+			useISA(t, name)
+			gotTheta, gotGrad, gotS := decode(data, at)
+			err := recovered(func() { Update(gotTheta, gotGrad, gotS, lr, rho, eps) })
+			if _, ok := errors.AsType[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
+				t.Fatalf("%s: lr = %v, rho = %v, eps = %v: panic value %v", name, lr, rho, eps, err)
+			}
+			requireSame(t, name+": theta", gotTheta, wantTheta)
+			requireSame(t, name+": s", gotS, wantS)
+			requireSame(t, name+": grad", gotGrad, grad)
+		}
+	})
+}
+
+// FuzzSplit cuts a call into pieces, each as long as the next byte of cuts says
+// (0 is an empty call); the last piece is the rest.
+func FuzzSplit(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data, cuts []byte, lr, rho, eps float64) {
+		if recovered(func() { newConstants(lr, rho, eps) }) != nil {
+			return
+		}
+		for _, name := range ISAs() {
+			useISA(t, name)
+			wantTheta, grad, wantS := decode(data, [3]int{})
+			gotTheta, gotS := slices.Clone(wantTheta), slices.Clone(wantS)
+			Update(wantTheta, grad, wantS, lr, rho, eps)
+			at := 0
+			for _, cut := range cuts {
+				end := min(at+int(cut), len(grad))
+				Update(gotTheta[at:end], grad[at:end], gotS[at:end], lr, rho, eps)
+				at = end
+			}
+			Update(gotTheta[at:], grad[at:], gotS[at:], lr, rho, eps)
+			requireSame(t, name+": theta", gotTheta, wantTheta)
+			requireSame(t, name+": s", gotS, wantS)
+		}
+	})
+}

@@ -1,0 +1,17 @@
+//go:build race && (amd64 || arm64) && gc && !purego
+
+package kernel
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// raceChunk tells the race detector, which does not see into assembly, what
+// the implementation is about to read and write.
+func raceChunk(theta, grad, s []float32) {
+	size := len(theta) * int(unsafe.Sizeof(theta[0]))
+	runtime.RaceReadRange(unsafe.Pointer(unsafe.SliceData(grad)), size)
+	runtime.RaceWriteRange(unsafe.Pointer(unsafe.SliceData(theta)), size)
+	runtime.RaceWriteRange(unsafe.Pointer(unsafe.SliceData(s)), size)
+}

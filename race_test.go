@@ -1,0 +1,49 @@
+//go:build race
+
+package kernel
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// The race detector sees what the assembly reads and writes: this test starts
+// itself again and races there on purpose.
+func TestRaceIsReported(t *testing.T) {
+	const variable = "KERNEL_TEST_RACE_ON"
+	shared := func() []float32 { return make([]float32, 100) }
+	if slice := os.Getenv(variable); slice != "" {
+		theta, grad, s := shared(), shared(), shared()
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				t1, s1 := shared(), shared()
+				switch slice {
+				case "theta":
+					t1 = theta
+				case "s":
+					s1 = s
+				}
+				Update(t1, grad, s1, 0.1, 0.9, 1e-7)
+			})
+		}
+		if slice == "grad" {
+			grad[99] = 1
+		}
+		wg.Wait()
+		return
+	}
+	forEachISA(t, func(t *testing.T) {
+		for _, slice := range []string{"theta", "s", "grad", "none"} {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestRaceIsReported$")
+			cmd.Env = append(os.Environ(), variable+"="+slice, "KERNEL_ISA="+ISA())
+			out, _ := cmd.CombinedOutput()
+			if got, want := strings.Contains(string(out), "DATA RACE"), slice != "none"; got != want {
+				t.Errorf("a race on %s: reported: %v\n%s", slice, got, out)
+			}
+		}
+	})
+}

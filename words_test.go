@@ -1,0 +1,76 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// arm64Vectors are the vector instructions that kernel_arm64.s may have as
+// WORDs: what is fixed in their bits (Arm Architecture Reference Manual for
+// A-profile, C7.2), the arrangement of their lanes, and how many registers they
+// name: Rd in bits 0 to 4, Rn in 5 to 9, Rm in 16 to 20.
+var arm64Vectors = []struct {
+	name        string
+	mask, fixed uint32
+	lanes       string
+	registers   int
+}{
+	{"fadd", 0xffe0fc00, 0x4e20d400, "4s", 3},
+	{"fsub", 0xffe0fc00, 0x4ea0d400, "4s", 3},
+	{"fmul", 0xffe0fc00, 0x6e20dc00, "4s", 3},
+	{"fdiv", 0xffe0fc00, 0x6e20fc00, "4s", 3},
+	{"fsqrt", 0xfffffc00, 0x6ea1f800, "4s", 2},
+	{"fcmgt", 0xffe0fc00, 0x6ea0e400, "4s", 3},
+	{"bic", 0xffe0fc00, 0x4e601c00, "16b", 3},
+}
+
+// disassemble returns an instruction as GNU's assembler writes it.
+func disassemble(word uint32) string {
+	for _, v := range arm64Vectors {
+		if word&v.mask != v.fixed {
+			continue
+		}
+		operands := make([]string, v.registers)
+		for i, shift := range []int{0, 5, 16}[:v.registers] {
+			operands[i] = fmt.Sprintf("v%d.%s", word>>shift&31, v.lanes)
+		}
+		return v.name + " " + strings.Join(operands, ", ")
+	}
+	return fmt.Sprintf("unknown instruction %#08x", word)
+}
+
+// The bytes of each WORD are those of the instruction in its comment, so that a
+// changed comment cannot land without "go generate".
+func TestWords(t *testing.T) {
+	source, err := os.ReadFile("kernel_arm64.s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := regexp.MustCompile(`^\tWORD \$0x([0-9a-f]{8}) +(?:\\ )?// (.*)$`)
+	words := 0
+	for i, line := range strings.Split(string(source), "\n") {
+		if comment := strings.Index(line, "//"); !strings.Contains(line, "WORD") || comment >= 0 && comment < strings.Index(line, "WORD") {
+			continue
+		}
+		words++
+		match := form.FindStringSubmatch(line)
+		if match == nil {
+			t.Errorf("line %d: %q: want a WORD of eight digits and its instruction as a comment", i+1, line)
+			continue
+		}
+		word, err := strconv.ParseUint(match[1], 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := disassemble(uint32(word)); got != match[2] {
+			t.Errorf("line %d: the bytes are of %q, the comment says %q", i+1, got, match[2])
+		}
+	}
+	if words == 0 {
+		t.Error("kernel_arm64.s has no WORDs")
+	}
+}
