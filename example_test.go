@@ -1,0 +1,67 @@
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seed57504d97/kernel"
+)
+
+// Minimises (theta - 3)². The state s is made once and lives as long as theta.
+func Example() {
+	theta := []float32{0}
+	grad := make([]float32, 1)
+	s := make([]float32, 1)
+	for range 1000 {
+		grad[0] = 2 * (theta[0] - 3)
+		kernel.Update(theta, grad, s, 0.01, 0.9, 1e-7)
+	}
+	fmt.Printf("%.2f\n", theta[0])
+	// Output: 3.00
+}
+
+// One step by hand: s = 0.9*0 + 0.1*2² = 0.4, theta = 1 - 0.1/sqrt(0.4)*2.
+func ExampleUpdate() {
+	theta, grad, s := []float32{1}, []float32{2}, []float32{0}
+	kernel.Update(theta, grad, s, 0.1, 0.9, 1e-7)
+	fmt.Printf("theta = %.4f, s = %.1f\n", theta[0], s[0])
+	// Output: theta = 0.6838, s = 0.4
+}
+
+func ExampleArgumentError() {
+	defer func() {
+		var wrong *kernel.ArgumentError
+		if err, ok := recover().(error); ok && errors.As(err, &wrong) {
+			fmt.Println(wrong)
+		}
+	}()
+	kernel.Update(make([]float32, 4), make([]float32, 3), make([]float32, 4), 0.1, 0.9, 1e-7)
+	// Output: kernel: len(grad) = 3, len(theta) = 4: lengths must be equal
+}
+
+// The bits do not depend on the implementation.
+func ExampleSetISA() {
+	defer kernel.SetISA(kernel.ISA())
+	results := map[float32]bool{}
+	for _, name := range kernel.ISAs() {
+		if err := kernel.SetISA(name); err != nil {
+			fmt.Println(err)
+		}
+		theta, grad, s := []float32{1}, []float32{0.3}, []float32{0.2}
+		kernel.Update(theta, grad, s, 0.1, 0.9, 1e-7)
+		results[theta[0]] = true
+	}
+	fmt.Println(results)
+	// Output: map[0.93099344:true]
+}
+
+func ExampleAdviseHugePages() {
+	const n = 1 << 20
+	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
+	if err := kernel.AdviseHugePages(theta, grad, s); err != nil {
+		fmt.Println("on small pages:", err) // slower, not wrong
+	}
+	kernel.Update(theta, grad, s, 0.001, 0.9, 1e-7)
+	fmt.Println(theta[0])
+	// Output: 0
+}

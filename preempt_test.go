@@ -1,0 +1,79 @@
+package kernel
+
+import (
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// gcWaits returns how long each of n runs of the garbage collector takes while
+// another goroutine is in work.
+func gcWaits(n int, work func()) []time.Duration {
+	var stop atomic.Bool
+	done := make(chan struct{})
+	started := make(chan struct{})
+	go func() {
+		defer close(done)
+		close(started)
+		for !stop.Load() {
+			work()
+		}
+	}()
+	<-started
+	waits := make([]time.Duration, n)
+	for i := range waits {
+		time.Sleep(time.Millisecond) // into the middle of the work
+		start := time.Now()
+		runtime.GC()
+		waits[i] = time.Since(start)
+	}
+	stop.Store(true)
+	<-done
+	return waits
+}
+
+// updateLong returns a call of Update that takes some 100 ms.
+func updateLong() func() {
+	const n = 64 << 20
+	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
+	return func() { Update(theta, grad, s, usual.lr, usual.rho, usual.eps) }
+}
+
+// Assembly is not preempted: were there no stack check between the chunks, each
+// stop of the world would wait for the end of the whole call. The bound is
+// generous, for a busy machine; the benchmark measures.
+func TestGCIsNotHeldUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 768 MB")
+	}
+	work := updateLong()
+	forEachISA(t, func(t *testing.T) {
+		work()
+		waits := gcWaits(9, work)
+		slices.Sort(waits)
+		if median := waits[len(waits)/2]; median > 50*time.Millisecond {
+			t.Errorf("runtime.GC takes %v beside Update", waits)
+		}
+	})
+}
+
+func BenchmarkGCWait(b *testing.B) {
+	work := updateLong()
+	for _, beside := range append([]string{"nothing"}, ISAs()...) {
+		b.Run(beside, func(b *testing.B) {
+			busy := func() { time.Sleep(time.Millisecond) }
+			if beside != "nothing" {
+				useISA(b, beside)
+				work()
+				busy = work
+			}
+			waits := gcWaits(max(b.N, 20), busy)
+			slices.Sort(waits)
+			b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "median-µs")
+			b.ReportMetric(float64(waits[len(waits)-1].Microseconds()), "worst-µs")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
