@@ -7,16 +7,52 @@
 //	live = |g| >= 2^-63 or NaN      s = s < 2^-126 ? 0 : s
 //	s' = rho*s + c*g²               theta' = theta - (live ? lr/sqrt(s'+eps) * g : 0)
 //
-// Each operation rounds once and none are fused. Where a lane is dead the step
-// is +0, which leaves every theta as it is, -0 included.
+// Each operation rounds once and none are fused, but inside the square root,
+// whose result is proven to be the rounded one. Where a lane is dead the step is
+// +0, which leaves every theta as it is, -0 included.
+//
+// Square root and division share one slow unit, the divider. So most vectors
+// take the root in software, on the FMA units, and the others in hardware, in a
+// share that keeps both busy. With v = s + eps and an estimate y of 1/sqrt(v),
+//
+//	A = v*y, H = y/2                    A is near sqrt(v), H near 1/(2*sqrt(v))
+//	R = 1/2 - A*H, A += A*R, H += H*R   Goldschmidt's iteration
+//	D = v - A*A, sqrt(v) = A + D*H      one last step of Newton's
+//
+// is sqrt(v) rounded to nearest for every v from 2^-100 up, which the tests
+// prove: TestExhaustive with the CPU's own estimates, TestRootModel with any
+// estimate that the manuals allow. Infinity needs care: y would be 0 and A
+// NaN. So y and the first A are taken of the greatest float32 instead; D is
+// then infinite, and so is the root. NaN stays NaN in D. Below 2^-100, where D
+// would be subnormal, all roots are taken in hardware: eps decides, once a call,
+// whether v can be that small.
 //
 // Go checked the arguments: n > 0, and no two of the slices overlap.
 
-// The float32s and masks that both kernels compare with.
-DATA ·liveBits+0(SB)/4, $0x60000000 // set in g's exponent where |g| >= 2^-63
-GLOBL ·liveBits(SB), RODATA|NOPTR, $4
-DATA ·minNormal+0(SB)/4, $0x00800000 // 2^-126
-GLOBL ·minNormal(SB), RODATA|NOPTR, $4
+// The float32s and masks that both kernels use, as wide as the wider YMM
+// operands that read them from memory.
+#define WORDS8(name, bits) \
+	DATA name+0(SB)/4, bits \
+	DATA name+4(SB)/4, bits \
+	DATA name+8(SB)/4, bits \
+	DATA name+12(SB)/4, bits \
+	DATA name+16(SB)/4, bits \
+	DATA name+20(SB)/4, bits \
+	DATA name+24(SB)/4, bits \
+	DATA name+28(SB)/4, bits \
+	GLOBL name(SB), RODATA|NOPTR, $32
+
+WORDS8(·liveBits, $0x60000000) // set in g's exponent where |g| >= 2^-63
+WORDS8(·minS, $0x00800000)     // 2^-126
+WORDS8(·minV, $0x0d800000)     // 2^-100
+WORDS8(·maxV, $0x7f7fffff)     // the greatest float32
+WORDS8(·half, $0x3f000000)     // 1/2
+
+#define THETA DI // the next elements
+#define GRAD  SI
+#define S     DX
+#define N     CX // elements left
+#define K     BX
 
 // ---- AVX-512: 16 lanes, masks in K registers ----
 
@@ -26,6 +62,8 @@ GLOBL ·minNormal(SB), RODATA|NOPTR, $4
 #define EPS       Z28
 #define LIVE_BITS Z27
 #define MIN_S     Z26
+#define MAX_V     Z25
+#define HALF      Z24
 
 // LIVE: live = g has one of the exponent bits of 2^-63 and above, of infinities
 // and NaN.
@@ -41,24 +79,48 @@ GLOBL ·minNormal(SB), RODATA|NOPTR, $4
 	VMULPS   C, gg, gg             \
 	VADDPS   gg, s, s
 
-// ROOT: d = sqrt(s + eps)
-#define ROOT(s, d) \
-	VADDPS  EPS, s, d \
-	VSQRTPS d, d
+// ROOT_ESTIMATE: A = min(v, MAX_V)*y, H = y/2
+#define ROOT_ESTIMATE(v, a, h) \
+	VMINPS     MAX_V, v, a \
+	VRSQRT14PS a, h        \
+	VMULPS     h, a, a     \
+	VMULPS     HALF, h, h
+
+// ROOT_ITERATE: R = 1/2 - A*H, A += A*R, H += H*R
+#define ROOT_ITERATE(a, h, r) \
+	VMOVAPS      HALF, r \
+	VFNMADD231PS a, h, r \
+	VFMADD213PS  a, r, a \
+	VFMADD213PS  h, r, h
+
+// ROOT_CORRECT: D = v - A*A, A = A + D*H
+#define ROOT_CORRECT(v, a, h) \
+	VFNMADD231PS a, a, v \
+	VFMADD231PS  v, h, a
 
 // STEP: theta = theta - (live ? lr/d * g : 0)
 #define STEP(theta, g, live, d) \
-	VDIVPS   d, LR, d       \
-	VMULPS.Z g, d, live, d  \
+	VDIVPS   d, LR, d      \
+	VMULPS.Z g, d, live, d \
 	VSUBPS   d, theta, theta
+
+// BLOCK_MEAN: the mean of 16 elements, v = s + eps
+#define BLOCK_MEAN(at, g, v, live, keep, gg) \
+	VMOVUPS at(GRAD), g             \
+	VMOVUPS at(S), v                \
+	LIVE(g, live)                   \
+	MEAN(g, v, live, keep, gg)      \
+	VMOVUPS v, at(S)                \
+	VADDPS  EPS, v, v
+
+// BLOCK_STEP: the step of 16 elements
+#define BLOCK_STEP(at, theta, g, live, d) \
+	VMOVUPS at(THETA), theta  \
+	STEP(theta, g, live, d)   \
+	VMOVUPS theta, at(THETA)
 
 // func updateAVX512(theta, grad, s *float32, n int, k *constants)
 TEXT ·updateAVX512(SB), NOSPLIT, $0-40
-#define THETA DI // the next elements
-#define GRAD  SI
-#define S     DX
-#define N     CX // elements left
-#define K     BX
 	MOVQ theta+0(FP), THETA
 	MOVQ grad+8(FP), GRAD
 	MOVQ s+16(FP), S
@@ -70,46 +132,75 @@ TEXT ·updateAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS 8(K), C
 	VBROADCASTSS 12(K), EPS
 	VPBROADCASTD ·liveBits(SB), LIVE_BITS
-	VBROADCASTSS ·minNormal(SB), MIN_S
+	VBROADCASTSS ·minS(SB), MIN_S
+	VBROADCASTSS ·maxV(SB), MAX_V
+	VBROADCASTSS ·half(SB), HALF
 
-	SUBQ $16, N
-	JLT  tail
+	VMOVSS   12(K), X0
+	VUCOMISS ·minV(SB), X0
+	JCS      vector           // eps < 2^-100: no root in software
+	SUBQ     $64, N
+	JLT      rest
 
-loop:
-	VMOVUPS (GRAD), Z1
-	VMOVUPS (S), Z2
-	VMOVUPS (THETA), Z0
-	LIVE(Z1, K1)
-	MEAN(Z1, Z2, K1, K2, Z3)
-	ROOT(Z2, Z4)
-	STEP(Z0, Z1, K1, Z4)
-	VMOVUPS Z2, (S)
-	VMOVUPS Z0, (THETA)
-	ADDQ    $64, GRAD
-	ADDQ    $64, S
-	ADDQ    $64, THETA
-	SUBQ    $16, N
-	JGE     loop
+block:
+	// 64 elements: the root of the first 16 in hardware, of the others in
+	// software.
+	BLOCK_MEAN(0, Z0, Z4, K1, K5, Z16)
+	VSQRTPS Z4, Z8
+	BLOCK_MEAN(64, Z1, Z5, K2, K6, Z17)
+	BLOCK_MEAN(128, Z2, Z6, K3, K5, Z18)
+	BLOCK_MEAN(192, Z3, Z7, K4, K6, Z19)
+	ROOT_ESTIMATE(Z5, Z9, Z13)
+	ROOT_ESTIMATE(Z6, Z10, Z14)
+	ROOT_ESTIMATE(Z7, Z11, Z15)
+	ROOT_ITERATE(Z9, Z13, Z17)
+	ROOT_ITERATE(Z10, Z14, Z18)
+	ROOT_ITERATE(Z11, Z15, Z19)
+	ROOT_CORRECT(Z5, Z9, Z13)
+	ROOT_CORRECT(Z6, Z10, Z14)
+	ROOT_CORRECT(Z7, Z11, Z15)
+	BLOCK_STEP(0, Z16, Z0, K1, Z8)
+	BLOCK_STEP(64, Z17, Z1, K2, Z9)
+	BLOCK_STEP(128, Z18, Z2, K3, Z10)
+	BLOCK_STEP(192, Z19, Z3, K4, Z11)
+	ADDQ    $256, GRAD
+	ADDQ    $256, S
+	ADDQ    $256, THETA
+	SUBQ    $64, N
+	JGE     block
 
-tail:
-	// N + 16 elements are left, 0 to 15: K7 has a bit for each. Masked loads
-	// and stores do not touch the other lanes' memory.
-	ADDQ $16, N
+rest:
+	ADDQ $64, N
 	JEQ  done
-	MOVL $1, AX
-	SHLL CX, AX
-	DECL AX
-	KMOVW AX, K7
 
+vector:
+	// 16 elements, or the last 1 to 15: K7 has a bit for each. Masked loads
+	// and stores do not touch the other lanes' memory. The root is taken in
+	// hardware, which knows every v.
+	KXNORW K7, K7, K7
+	CMPQ   N, $16
+	JGE    whole
+	MOVL   $1, AX
+	SHLL   CX, AX
+	DECL   AX
+	KMOVW  AX, K7
+
+whole:
 	VMOVUPS.Z (GRAD), K7, Z1
 	VMOVUPS.Z (S), K7, Z2
 	VMOVUPS.Z (THETA), K7, Z0
 	LIVE(Z1, K1)
 	MEAN(Z1, Z2, K1, K2, Z3)
-	ROOT(Z2, Z4)
-	STEP(Z0, Z1, K1, Z4)
-	VMOVUPS Z2, K7, (S)
-	VMOVUPS Z0, K7, (THETA)
+	VMOVUPS   Z2, K7, (S)
+	VADDPS    EPS, Z2, Z2
+	VSQRTPS   Z2, Z2
+	STEP(Z0, Z1, K1, Z2)
+	VMOVUPS   Z0, K7, (THETA)
+	ADDQ      $64, GRAD
+	ADDQ      $64, S
+	ADDQ      $64, THETA
+	SUBQ      $16, N
+	JGT       vector
 
 done:
 	VZEROUPPER
@@ -121,10 +212,16 @@ done:
 #undef EPS
 #undef LIVE_BITS
 #undef MIN_S
+#undef MAX_V
+#undef HALF
 #undef LIVE
 #undef MEAN
-#undef ROOT
+#undef ROOT_ESTIMATE
+#undef ROOT_ITERATE
+#undef ROOT_CORRECT
 #undef STEP
+#undef BLOCK_MEAN
+#undef BLOCK_STEP
 
 // ---- AVX2: 8 lanes, masks in YMM registers ----
 
@@ -189,7 +286,7 @@ TEXT ·updateAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS 8(K), C
 	VBROADCASTSS 12(K), EPS
 	VPBROADCASTD ·liveBits(SB), LIVE_BITS
-	VBROADCASTSS ·minNormal(SB), MIN_S
+	VBROADCASTSS ·minS(SB), MIN_S
 	VPXOR        ZERO, ZERO, ZERO
 
 	SUBQ $8, N

@@ -2,12 +2,17 @@ package kernel
 
 import "math"
 
-// The thresholds of the input rules. minGrad² is the smallest normal float32,
-// so that the square of a live gradient is never subnormal.
+// The thresholds of the input rules. The square of minGrad is the smallest
+// normal float32, minS, so that the square of a live gradient is never subnormal.
 const (
 	minGrad = 0x1p-63
 	minS    = 0x1p-126
 )
+
+// liveBits are in the exponents of minGrad and above, of infinities and of NaN,
+// and in no other: one test of the bits does for a comparison of |g|, whose
+// branch on g's sign would be mispredicted half the time.
+const liveBits = 0x60000000
 
 // updateGeneric is the arithmetic in Go, which every other implementation
 // equals bit for bit. A conversion to float32 around each product keeps the
@@ -16,7 +21,7 @@ func updateGeneric(theta, grad, s []float32, k *constants) {
 	lr, rho, c, eps := k.lr, k.rho, k.c, k.eps
 	grad, s = grad[:len(theta)], s[:len(theta)]
 	for i, g := range grad {
-		live := !(-minGrad < g && g < minGrad)
+		live := math.Float32bits(g)&liveBits != 0
 		if !live {
 			g = 0
 		}

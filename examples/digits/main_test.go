@@ -1,0 +1,145 @@
+package main
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/seed57504d97/kernel"
+)
+
+// The hashes of the weights that seed 1 ends in, on every machine.
+const (
+	hashAfter3  = "0c30c149dfd06e1745f9794041db29dec069064ef06948adbaafa119c2f78cc9" // -epochs 3
+	hashAfter30 = "2e9bf3ac6f27cdaabf3ffb0fe22df873172124244751399ca087bebe13fe584c" // no flags
+)
+
+// A result is what a run prints last.
+type result struct {
+	accuracy float64
+	hash     string
+}
+
+var lastLines = regexp.MustCompile(`\nfinal test accuracy ([0-9.]+)%, total time \S+\nsha256 of the weights ([0-9a-f]{64})\n$`)
+
+// mustRun runs the program, which must succeed and print a line on what it
+// trains, one on how, one an epoch and the result.
+func mustRun(t *testing.T, args ...string) result {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	if status := run(args, &stdout, &stderr); status != 0 || stderr.Len() > 0 {
+		t.Fatalf("%q: status %d, stderr %q", args, status, stderr.String())
+	}
+	m := lastLines.FindStringSubmatch(stdout.String())
+	if m == nil {
+		t.Fatalf("%q: no result at the end of:\n%s", args, stdout.String())
+	}
+	accuracy, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result{accuracy, m[2]}
+}
+
+// mustEnd runs the program, which must end with the status and, where a
+// message is given, print that one line and nothing else.
+func mustEnd(t *testing.T, status int, message string, args ...string) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	if got := run(args, &stdout, &stderr); got != status {
+		t.Errorf("%q: status %d, want %d", args, got, status)
+	}
+	if stdout.Len() > 0 {
+		t.Errorf("%q: stdout %q, want nothing", args, stdout.String())
+	}
+	if got := stderr.String(); message != "" && got != "digits: "+message+"\n" {
+		t.Errorf("%q: stderr\n\t%q, want\n\t%q", args, got, "digits: "+message+"\n")
+	}
+}
+
+func TestSameWeightsEverywhere(t *testing.T) {
+	before := kernel.ISA()
+	defer kernel.SetISA(before)
+	for _, isa := range kernel.ISAs() {
+		t.Run(isa, func(t *testing.T) {
+			if err := kernel.SetISA(isa); err != nil {
+				t.Fatal(err)
+			}
+			if got := mustRun(t, "-epochs", "3").hash; got != hashAfter3 {
+				t.Errorf("hash %s, want %s", got, hashAfter3)
+			}
+		})
+	}
+}
+
+func TestSeed(t *testing.T) {
+	a, b := mustRun(t, "-epochs", "1"), mustRun(t, "-epochs", "1", "-seed", "2")
+	if a.hash == b.hash {
+		t.Error("seeds 1 and 2 end in the same weights")
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("30 epochs")
+	}
+	got := mustRun(t)
+	if got.accuracy <= 96 {
+		t.Errorf("accuracy %.2f%%, want more than 96%%", got.accuracy)
+	}
+	if got.hash != hashAfter30 {
+		t.Errorf("hash %s, want %s", got.hash, hashAfter30)
+	}
+}
+
+func TestOutput(t *testing.T) {
+	var stdout, stderr strings.Builder
+	if status := run([]string{"-epochs", "2", "-hidden", "16"}, &stdout, &stderr); status != 0 {
+		t.Fatal(stderr.String())
+	}
+	want := regexp.MustCompile(`^digits\.csv\.gz: 1438 images of 8x8 pixels to train on, 359 to test; ` +
+		`network 64-16-10, 1210 parameters; kernel ` + kernel.ISA() + `
+batch 32, lr 0\.01 falling to 0, rho 0\.9, eps 1e-07, seed 1
+epoch 1  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Update \S+s
+epoch 2  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Update \S+s
+final .*
+sha256 .*
+$`)
+	if !want.MatchString(stdout.String()) {
+		t.Errorf("printed\n%s\nwant\n%v", stdout.String(), want)
+	}
+}
+
+func TestFlagErrors(t *testing.T) {
+	for _, test := range []struct{ flag, value, message string }{
+		{"-epochs", "0", "-epochs 0: must be 1 or more"},
+		{"-batch", "-3", "-batch -3: must be 1 or more"},
+		{"-hidden", "0", "-hidden 0: must be 1 to 1024"},
+		{"-hidden", "100000", "-hidden 100000: must be 1 to 1024"},
+		{"-lr", "-0.1", "kernel: lr = -0.1: must be finite in float32 and not negative"},
+		{"-lr", "NaN", "kernel: lr = NaN: must be finite in float32 and not negative"},
+		{"-rho", "1.5", "kernel: rho = 1.5: must be in [0, 1]"},
+		{"-eps", "1e39", "kernel: eps = 1e+39: must be finite in float32 and not negative"},
+	} {
+		mustEnd(t, 1, test.message, test.flag, test.value)
+	}
+	mustEnd(t, 2, "", "-epochs", "many")
+	mustEnd(t, 2, "", "-speed")
+	mustEnd(t, 2, `unexpected argument "fast"`, "fast")
+	mustEnd(t, 0, "", "-help")
+}
+
+func TestOverflow(t *testing.T) {
+	for _, args := range [][]string{
+		{"-lr", "1e30"},
+		{"-rho", "1", "-eps", "0"}, // divides by the root of 0
+	} {
+		var stdout, stderr strings.Builder
+		status := run(args, &stdout, &stderr)
+		want := "digits: the weights overflowed in epoch 1: use a smaller -lr or a larger -eps\n"
+		if status != 1 || stderr.String() != want {
+			t.Errorf("%q: status %d, stderr %q, want 1 and %q", args, status, stderr.String(), want)
+		}
+	}
+}
