@@ -262,17 +262,6 @@ done:
 	VANDNPS d, dead, d  \
 	VSUBPS  d, theta, theta
 
-// laneMasks+4*(8-n) is a mask of the first n of 8 lanes.
-DATA ·laneMasks+0(SB)/8, $-1
-DATA ·laneMasks+8(SB)/8, $-1
-DATA ·laneMasks+16(SB)/8, $-1
-DATA ·laneMasks+24(SB)/8, $-1
-DATA ·laneMasks+32(SB)/8, $0
-DATA ·laneMasks+40(SB)/8, $0
-DATA ·laneMasks+48(SB)/8, $0
-DATA ·laneMasks+56(SB)/8, $0
-GLOBL ·laneMasks(SB), RODATA|NOPTR, $64
-
 // func updateAVX2(theta, grad, s *float32, n int, k *constants)
 TEXT ·updateAVX2(SB), NOSPLIT, $0-40
 	MOVQ theta+0(FP), THETA
@@ -290,7 +279,7 @@ TEXT ·updateAVX2(SB), NOSPLIT, $0-40
 	VPXOR        ZERO, ZERO, ZERO
 
 	SUBQ $8, N
-	JLT  tail
+	JLT  rest
 
 loop:
 	VMOVUPS (GRAD), Y1
@@ -308,25 +297,44 @@ loop:
 	SUBQ    $8, N
 	JGE     loop
 
-tail:
-	// N + 8 elements are left, 0 to 7: Y7 has a lane for each. Masked loads
-	// and stores do not touch the other lanes' memory.
-	ADDQ $8, N
-	JEQ  done
-	LEAQ ·laneMasks+32(SB), AX
-	SHLQ $2, N
-	SUBQ N, AX
-	VMOVDQU (AX), Y7
-
-	VMASKMOVPS (GRAD), Y7, Y1
-	VMASKMOVPS (S), Y7, Y2
-	VMASKMOVPS (THETA), Y7, Y0
+rest:
+	// N + 8 elements are left, 0 to 7. Loads and stores of 4 lanes, then of one,
+	// do not touch the memory behind them; the other lanes are zero.
+	ADDQ $4, N
+	JLT  few
+	VMOVUPS (GRAD), X1
+	VMOVUPS (S), X2
+	VMOVUPS (THETA), X0
 	LIVE(Y1, Y5)
 	MEAN(Y1, Y2, Y3)
 	ROOT(Y2, Y4)
 	STEP(Y0, Y1, Y5, Y4)
-	VMASKMOVPS Y2, Y7, (S)
-	VMASKMOVPS Y0, Y7, (THETA)
+	VMOVUPS X2, (S)
+	VMOVUPS X0, (THETA)
+	ADDQ    $16, GRAD
+	ADDQ    $16, S
+	ADDQ    $16, THETA
+	SUBQ    $4, N
+
+few:
+	ADDQ $4, N
+	JEQ  done
+
+element:
+	VMOVSS (GRAD), X1
+	VMOVSS (S), X2
+	VMOVSS (THETA), X0
+	LIVE(Y1, Y5)
+	MEAN(Y1, Y2, Y3)
+	ROOT(Y2, Y4)
+	STEP(Y0, Y1, Y5, Y4)
+	VMOVSS X2, (S)
+	VMOVSS X0, (THETA)
+	ADDQ   $4, GRAD
+	ADDQ   $4, S
+	ADDQ   $4, THETA
+	DECQ   N
+	JNE    element
 
 done:
 	VZEROUPPER
