@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/klauspost/cpuid/v2"
@@ -19,6 +20,21 @@ func detect() []isa {
 	}
 	return found
 }
+
+// minRootEps is the smallest eps, and so the smallest s + eps, from which the
+// kernels' square root in software is exact.
+const minRootEps = 0x1p-100
+
+// minEpsAVX2 is the eps from which the AVX2 kernel takes half of the square
+// roots in software. That takes a CPU that looks far ahead: a Golden Cove core
+// (512 instructions) gains a fifth, Skylake (224) would lose a third and does
+// without. AVX-VNNI came with the former.
+var minEpsAVX2 = func() float32 {
+	if cpuid.CPU.Supports(cpuid.AVXVNNI) {
+		return minRootEps
+	}
+	return float32(math.Inf(1))
+}()
 
 //go:noescape
 func updateAVX512(theta, grad, s *float32, n int, k *constants)

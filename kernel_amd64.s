@@ -47,12 +47,34 @@ WORDS8(·minS, $0x00800000)     // 2^-126
 WORDS8(·minV, $0x0d800000)     // 2^-100
 WORDS8(·maxV, $0x7f7fffff)     // the greatest float32
 WORDS8(·half, $0x3f000000)     // 1/2
+WORDS8(·zero, $0)
 
 #define THETA DI // the next elements
 #define GRAD  SI
 #define S     DX
 #define N     CX // elements left
 #define K     BX
+
+// PREFETCH: the cache line AHEAD bytes on, in each slice. A kernel computes for
+// so long between its loads that the CPU's own look ahead does not cover the
+// way to memory. Behind a slice's end it fetches in vain, but never faults.
+#define AHEAD 2048
+#define PREFETCH(at) \
+	PREFETCHT0 AHEAD+at(GRAD) \
+	PREFETCHT0 AHEAD+at(S)    \
+	PREFETCHT0 AHEAD+at(THETA)
+
+// ROOT_ITERATE: R = 1/2 - A*H, A += A*R, H += H*R
+#define ROOT_ITERATE(a, h, r) \
+	VMOVAPS      HALF, r \
+	VFNMADD231PS a, h, r \
+	VFMADD213PS  a, r, a \
+	VFMADD213PS  h, r, h
+
+// ROOT_CORRECT: D = v - A*A, A = A + D*H
+#define ROOT_CORRECT(v, a, h) \
+	VFNMADD231PS a, a, v \
+	VFMADD231PS  v, h, a
 
 // ---- AVX-512: 16 lanes, masks in K registers ----
 
@@ -86,18 +108,6 @@ WORDS8(·half, $0x3f000000)     // 1/2
 	VMULPS     h, a, a     \
 	VMULPS     HALF, h, h
 
-// ROOT_ITERATE: R = 1/2 - A*H, A += A*R, H += H*R
-#define ROOT_ITERATE(a, h, r) \
-	VMOVAPS      HALF, r \
-	VFNMADD231PS a, h, r \
-	VFMADD213PS  a, r, a \
-	VFMADD213PS  h, r, h
-
-// ROOT_CORRECT: D = v - A*A, A = A + D*H
-#define ROOT_CORRECT(v, a, h) \
-	VFNMADD231PS a, a, v \
-	VFMADD231PS  v, h, a
-
 // STEP: theta = theta - (live ? lr/d * g : 0)
 #define STEP(theta, g, live, d) \
 	VDIVPS   d, LR, d      \
@@ -106,6 +116,7 @@ WORDS8(·half, $0x3f000000)     // 1/2
 
 // BLOCK_MEAN: the mean of 16 elements, v = s + eps
 #define BLOCK_MEAN(at, g, v, live, keep, gg) \
+	PREFETCH(at)                    \
 	VMOVUPS at(GRAD), g             \
 	VMOVUPS at(S), v                \
 	LIVE(g, live)                   \
@@ -217,8 +228,6 @@ done:
 #undef LIVE
 #undef MEAN
 #undef ROOT_ESTIMATE
-#undef ROOT_ITERATE
-#undef ROOT_CORRECT
 #undef STEP
 #undef BLOCK_MEAN
 #undef BLOCK_STEP
@@ -229,38 +238,56 @@ done:
 #define RHO       Y14
 #define C         Y13 // 1 - rho
 #define EPS       Y12
-#define LIVE_BITS Y11
-#define MIN_S     Y10
-#define ZERO      Y9
+#define MIN_S     Y11
+#define HALF      Y10
+#define LIVE_BITS Y9
 
 // LIVE: dead = g has none of the exponent bits of 2^-63 and above, of
 // infinities and NaN; g = dead ? 0 : g
 #define LIVE(g, dead) \
-	VPAND    LIVE_BITS, g, dead  \
-	VPCMPEQD ZERO, dead, dead    \
+	VPAND    LIVE_BITS, g, dead    \
+	VPCMPEQD ·zero(SB), dead, dead \
 	VANDNPS  g, dead, g
 
 // MEAN: s = rho*(s < 2^-126 ? 0 : s) + c*g². The comparison is "not less
 // than", which holds for NaN.
 #define MEAN(g, s, gg) \
 	VCMPPS $0x15, MIN_S, s, gg \
-	VANDPS gg, s, s  \
-	VMULPS RHO, s, s \
-	VMULPS g, g, gg  \
-	VMULPS C, gg, gg \
+	VANDPS gg, s, s            \
+	VMULPS RHO, s, s           \
+	VMULPS g, g, gg            \
+	VMULPS C, gg, gg           \
 	VADDPS gg, s, s
 
-// ROOT: d = sqrt(s + eps)
-#define ROOT(s, d) \
-	VADDPS  EPS, s, d \
-	VSQRTPS d, d
+// ROOT_ESTIMATE: A = min(v, the greatest float32)*y, H = y/2. This estimate has
+// 12 bits, so that Goldschmidt's iteration follows twice.
+#define ROOT_ESTIMATE(v, a, h) \
+	VMINPS   ·maxV(SB), v, a \
+	VRSQRTPS a, h            \
+	VMULPS   h, a, a         \
+	VMULPS   HALF, h, h
 
 // STEP: theta = theta - (dead ? 0 : lr/d * g)
 #define STEP(theta, g, dead, d) \
-	VDIVPS  d, LR, d    \
-	VMULPS  g, d, d     \
-	VANDNPS d, dead, d  \
+	VDIVPS  d, LR, d   \
+	VMULPS  g, d, d    \
+	VANDNPS d, dead, d \
 	VSUBPS  d, theta, theta
+
+// BLOCK_MEAN: the mean of 8 elements, v = s + eps
+#define BLOCK_MEAN(at, g, v, dead, gg) \
+	VMOVUPS at(GRAD), g \
+	VMOVUPS at(S), v    \
+	LIVE(g, dead)       \
+	MEAN(g, v, gg)      \
+	VMOVUPS v, at(S)    \
+	VADDPS  EPS, v, v
+
+// BLOCK_STEP: the step of 8 elements
+#define BLOCK_STEP(at, theta, g, dead, d) \
+	VMOVUPS at(THETA), theta \
+	STEP(theta, g, dead, d)  \
+	VMOVUPS theta, at(THETA)
 
 // func updateAVX2(theta, grad, s *float32, n int, k *constants)
 TEXT ·updateAVX2(SB), NOSPLIT, $0-40
@@ -274,49 +301,74 @@ TEXT ·updateAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS 4(K), RHO
 	VBROADCASTSS 8(K), C
 	VBROADCASTSS 12(K), EPS
-	VPBROADCASTD ·liveBits(SB), LIVE_BITS
-	VBROADCASTSS ·minS(SB), MIN_S
-	VPXOR        ZERO, ZERO, ZERO
+	VMOVUPS      ·minS(SB), MIN_S
+	VMOVUPS      ·half(SB), HALF
+	VMOVUPS      ·liveBits(SB), LIVE_BITS
 
+	VUCOMISS ·minEpsAVX2(SB), X12
+	JCS      vectors              // no root in software
+	SUBQ     $16, N
+	JLT      few
+
+block:
+	// 16 elements: the root of the first 8 in hardware, of the others in
+	// software.
+	PREFETCH(0)
+	BLOCK_MEAN(0, Y0, Y1, Y2, Y3)
+	VSQRTPS Y1, Y1
+	BLOCK_MEAN(32, Y4, Y5, Y6, Y3)
+	ROOT_ESTIMATE(Y5, Y7, Y8)
+	ROOT_ITERATE(Y7, Y8, Y3)
+	ROOT_ITERATE(Y7, Y8, Y3)
+	ROOT_CORRECT(Y5, Y7, Y8)
+	BLOCK_STEP(0, Y3, Y0, Y2, Y1)
+	BLOCK_STEP(32, Y3, Y4, Y6, Y7)
+	ADDQ $64, GRAD
+	ADDQ $64, S
+	ADDQ $64, THETA
+	SUBQ $16, N
+	JGE  block
+
+few:
+	ADDQ $16, N
+
+vectors:
 	SUBQ $8, N
 	JLT  rest
 
-loop:
-	VMOVUPS (GRAD), Y1
-	VMOVUPS (S), Y2
-	VMOVUPS (THETA), Y0
-	LIVE(Y1, Y5)
-	MEAN(Y1, Y2, Y3)
-	ROOT(Y2, Y4)
-	STEP(Y0, Y1, Y5, Y4)
-	VMOVUPS Y2, (S)
-	VMOVUPS Y0, (THETA)
-	ADDQ    $32, GRAD
-	ADDQ    $32, S
-	ADDQ    $32, THETA
-	SUBQ    $8, N
-	JGE     loop
+vector:
+	// 8 elements, the root in hardware, which knows every v.
+	PREFETCH(0)
+	BLOCK_MEAN(0, Y1, Y2, Y5, Y3)
+	VSQRTPS Y2, Y2
+	BLOCK_STEP(0, Y0, Y1, Y5, Y2)
+	ADDQ $32, GRAD
+	ADDQ $32, S
+	ADDQ $32, THETA
+	SUBQ $8, N
+	JGE  vector
 
 rest:
 	// N + 8 elements are left, 0 to 7. Loads and stores of 4 lanes, then of one,
 	// do not touch the memory behind them; the other lanes are zero.
 	ADDQ $4, N
-	JLT  few
+	JLT  fewer
 	VMOVUPS (GRAD), X1
 	VMOVUPS (S), X2
 	VMOVUPS (THETA), X0
 	LIVE(Y1, Y5)
 	MEAN(Y1, Y2, Y3)
-	ROOT(Y2, Y4)
-	STEP(Y0, Y1, Y5, Y4)
 	VMOVUPS X2, (S)
+	VADDPS  EPS, Y2, Y2
+	VSQRTPS Y2, Y2
+	STEP(Y0, Y1, Y5, Y2)
 	VMOVUPS X0, (THETA)
 	ADDQ    $16, GRAD
 	ADDQ    $16, S
 	ADDQ    $16, THETA
 	SUBQ    $4, N
 
-few:
+fewer:
 	ADDQ $4, N
 	JEQ  done
 
@@ -326,9 +378,10 @@ element:
 	VMOVSS (THETA), X0
 	LIVE(Y1, Y5)
 	MEAN(Y1, Y2, Y3)
-	ROOT(Y2, Y4)
-	STEP(Y0, Y1, Y5, Y4)
-	VMOVSS X2, (S)
+	VMOVSS  X2, (S)
+	VADDPS  EPS, Y2, Y2
+	VSQRTPS Y2, Y2
+	STEP(Y0, Y1, Y5, Y2)
 	VMOVSS X0, (THETA)
 	ADDQ   $4, GRAD
 	ADDQ   $4, S
