@@ -21,15 +21,30 @@ import (
 // ---- What the tests share ----
 
 // forEachISA runs f as a subtest on every implementation that this CPU has,
-// with that one in use.
+// with that one in use, and once more in each of its variants.
 func forEachISA(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	for _, name := range ISAs() {
 		t.Run(name, func(t *testing.T) {
 			useISA(t, name)
 			f(t)
+			for _, v := range variants[name] {
+				t.Run(v.name, func(t *testing.T) {
+					v.use(t)
+					f(t)
+				})
+			}
 		})
 	}
+}
+
+// variants are the ways in which an implementation works on some CPUs, by its
+// name.
+var variants = map[string][]variant{}
+
+type variant struct {
+	name string
+	use  func(t testing.TB) // until the end of the test
 }
 
 func useISA(t testing.TB, name string) {
