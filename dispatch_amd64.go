@@ -12,10 +12,11 @@ import (
 // detect includes the operating system's support: cpuid looks at XCR0.
 func detect() []isa {
 	var found []isa
-	if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL) {
+	avx2 := cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3)
+	if avx2 && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL) {
 		found = append(found, isaAVX512)
 	}
-	if cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3) {
+	if avx2 {
 		found = append(found, isaAVX2)
 	}
 	return found
@@ -51,6 +52,10 @@ func updateChunk(theta, grad, s []float32, k *constants) {
 	t, g, m := unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
 	switch isa(active.Load()) {
 	case isaAVX512:
+		if len(theta) <= 8 { // which narrower vectors take less time for
+			updateAVX2(t, g, m, len(theta), k)
+			return
+		}
 		updateAVX512(t, g, m, len(theta), k)
 	case isaAVX2:
 		updateAVX2(t, g, m, len(theta), k)

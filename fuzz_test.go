@@ -36,16 +36,15 @@ func FuzzUpdate(f *testing.F) {
 		at := [3]int{int(offsets & 15), int(offsets >> 4 & 15), int(offsets >> 8 & 15)}
 		theta, grad, s := decode(data, at)
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
-		var k constants
-		wrong := recovered(func() { k = newConstants(lr, rho, eps) })
-		if wrong == nil {
+		allowed := inRange(lr) && rho >= 0 && rho <= 1 && inRange(eps)
+		if k := newConstants(lr, rho, eps); allowed {
 			updateGeneric(wantTheta, grad, wantS, &k)
 		}
 		for _, name := range ISAs() {
 			useISA(t, name)
 			gotTheta, gotGrad, gotS := decode(data, at)
 			err := recovered(func() { Update(gotTheta, gotGrad, gotS, lr, rho, eps) })
-			if _, ok := errors.AsType[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
+			if _, ok := errors.AsType[*ArgumentError](err); ok == allowed || err != nil && !ok {
 				t.Fatalf("%s: lr = %v, rho = %v, eps = %v: panic value %v", name, lr, rho, eps, err)
 			}
 			requireSame(t, name+": theta", gotTheta, wantTheta)
@@ -59,7 +58,7 @@ func FuzzUpdate(f *testing.F) {
 // (0 is an empty call); the last piece is the rest.
 func FuzzSplit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data, cuts []byte, lr, rho, eps float64) {
-		if recovered(func() { newConstants(lr, rho, eps) }) != nil {
+		if !inRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
 			return
 		}
 		for _, name := range ISAs() {

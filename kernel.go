@@ -80,7 +80,11 @@ type constants struct {
 const chunk = 16 << 10
 
 func update(theta, grad, s []float32, lr, rho, eps float64) {
-	checkSlices(theta, grad, s)
+	if len(grad) != len(theta) || len(s) != len(theta) ||
+		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
+		!inRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
+		panic(problem(theta, grad, s, lr, rho, eps))
+	}
 	k := newConstants(lr, rho, eps)
 	for len(theta) > chunk {
 		updateChunk(theta[:chunk], grad[:chunk], s[:chunk], &k)
@@ -91,48 +95,60 @@ func update(theta, grad, s []float32, lr, rho, eps float64) {
 	}
 }
 
-// newConstants checks and rounds the hyperparameters. 1 - rho is subtracted in
-// float64: in float32 it would be off by 1.3e-5 of itself at rho = 0.999.
+// newConstants rounds the hyperparameters. 1 - rho is subtracted in float64: in
+// float32 it would be off by 1.3e-5 of itself at rho = 0.999.
 func newConstants(lr, rho, eps float64) constants {
-	checkStep("lr", lr)
-	if !(rho >= 0 && rho <= 1) {
-		panicf("rho = %v: must be in [0, 1]", rho)
-	}
-	checkStep("eps", eps)
 	return constants{lr: float32(lr), rho: float32(rho), c: float32(1 - rho), eps: float32(eps)}
 }
 
-func checkStep(name string, x float64) {
-	if !(x >= 0 && float32(x) <= math.MaxFloat32) {
-		panicf("%s = %v: must be finite in float32 and not negative", name, x)
-	}
+// inRange tells whether x is a learning rate or an eps: not negative, and
+// finite as a float32.
+func inRange(x float64) bool { return x >= 0 && float32(x) <= math.MaxFloat32 }
+
+// overlap tells whether two slices of equal length share memory. One of them is
+// written, and vector code would read stale values of the other. They do where
+// their starts are less than one length apart.
+func overlap(a, b []float32) bool {
+	size := 4 * uintptr(len(a))
+	apart := uintptr(unsafe.Pointer(unsafe.SliceData(a))) - uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	return apart < size || -apart < size
 }
 
-func checkSlices(theta, grad, s []float32) {
-	if len(grad) != len(theta) {
-		panicf("len(grad) = %d, len(theta) = %d: lengths must be equal", len(grad), len(theta))
-	}
-	if len(s) != len(theta) {
-		panicf("len(s) = %d, len(theta) = %d: lengths must be equal", len(s), len(theta))
-	}
-	// theta and s are written: vector code would read stale values of a slice
-	// that overlaps them.
-	checkOverlap("theta", "grad", theta, grad)
-	checkOverlap("theta", "s", theta, s)
-	checkOverlap("s", "grad", s, grad)
-}
-
-func checkOverlap(nameA, nameB string, a, b []float32) {
-	size := uintptr(len(a)) * unsafe.Sizeof(a[0])
-	at, bt := uintptr(unsafe.Pointer(unsafe.SliceData(a))), uintptr(unsafe.Pointer(unsafe.SliceData(b)))
-	// Equal lengths: they overlap where the starts are less than one length apart.
-	if at-bt < size || bt-at < size {
-		panicf("%s and %s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = %[4]d: they must be apart in memory",
-			nameA, nameB, int(bt-at), len(a))
-	}
-}
-
+// problem says what update has found wrong. It is apart from the finding, so
+// that a short call does not pay for its words.
+//
 //go:noinline
-func panicf(format string, args ...any) {
-	panic(&ArgumentError{fmt.Sprintf(format, args...)})
+func problem(theta, grad, s []float32, lr, rho, eps float64) *ArgumentError {
+	lengths := func(name string, slice []float32) *ArgumentError {
+		return problemf("len(%s) = %d, len(theta) = %d: lengths must be equal", name, len(slice), len(theta))
+	}
+	overlapping := func(nameA, nameB string, a, b []float32) *ArgumentError {
+		apart := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - uintptr(unsafe.Pointer(unsafe.SliceData(a)))
+		return problemf("%s and %s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = %[4]d: they must be apart in memory",
+			nameA, nameB, int(apart), len(a))
+	}
+	outOfRange := func(name string, x float64) *ArgumentError {
+		return problemf("%s = %v: must be finite in float32 and not negative", name, x)
+	}
+	switch {
+	case len(grad) != len(theta):
+		return lengths("grad", grad)
+	case len(s) != len(theta):
+		return lengths("s", s)
+	case overlap(theta, grad):
+		return overlapping("theta", "grad", theta, grad)
+	case overlap(theta, s):
+		return overlapping("theta", "s", theta, s)
+	case overlap(s, grad):
+		return overlapping("s", "grad", s, grad)
+	case !inRange(lr):
+		return outOfRange("lr", lr)
+	case !inRange(eps):
+		return outOfRange("eps", eps)
+	}
+	return problemf("rho = %v: must be in [0, 1]", rho)
+}
+
+func problemf(format string, args ...any) *ArgumentError {
+	return &ArgumentError{fmt.Sprintf(format, args...)}
 }
