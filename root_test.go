@@ -3,8 +3,10 @@ package kernel
 import (
 	"flag"
 	"math"
+	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -194,15 +196,27 @@ func TestRootModel(t *testing.T) {
 	if *exhaustive {
 		stride = 1
 	}
+	source, err := os.ReadFile("kernel_amd64.s")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name       string
 		bound      float64
 		iterations int
+		register   string
 	}{
-		{"VRSQRT14PS", 0x1p-14, 1},
-		{"RSQRTPS", 1.5 * 0x1p-12, 2},
+		{"VRSQRT14PS", 0x1p-14, 1, "Z"},
+		{"RSQRTPS", 1.5 * 0x1p-12, 2, "Y"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			// This CPU's estimates may be better than it has to make them, so
+			// that running the kernel would not show an iteration too few.
+			roots := strings.Count(string(source), "\tROOT_ESTIMATE("+test.register)
+			iterations := strings.Count(string(source), "\tROOT_ITERATE("+test.register)
+			if roots == 0 || iterations != test.iterations*roots {
+				t.Errorf("kernel_amd64.s: %d iterations for %d roots, want %d for each", iterations, roots, test.iterations)
+			}
 			const one, four = 0x3f800000, 0x40800000
 			var wg sync.WaitGroup
 			workers := uint32(runtime.GOMAXPROCS(0))
