@@ -20,3 +20,59 @@ func TestAllocs(t *testing.T) {
 		}
 	})
 }
+
+func TestRMSPropAllocs(t *testing.T) {
+	const n, width = 640, 16
+	rows := []int{3, 1, 39}
+	forEachISA(t, func(t *testing.T) {
+		for _, o := range optionSets {
+			d := o.allocate(n)
+			st := d.state()
+			allocs := testing.AllocsPerRun(10, func() {
+				o.Update(d[0], d[1], st)
+				o.UpdateRows(d[0], d[1][:len(rows)*width], st, rows, width)
+				var theta, grad, s, m, b [100]float32
+				onStack := State{MeanSquare: s[:]}
+				if o.Centered {
+					onStack.MeanGrad = m[:]
+				}
+				if o.Momentum != 0 {
+					onStack.Momentum = b[:]
+				}
+				o.Update(theta[:], grad[:], &onStack)
+				if err := o.Validate(); err != nil {
+					t.Error(err)
+				}
+			})
+			if allocs != 0 {
+				t.Errorf("%+v: %v allocations a call", o, allocs)
+			}
+		}
+	})
+}
+
+// Once the runtime has goroutines to use again, a step allocates nothing. It
+// may have to make one now and then, which the average rounds down.
+func TestOptimizerAllocs(t *testing.T) {
+	r := generator(24)
+	for _, workers := range []int{1, 2, 4} {
+		o := PyTorch()
+		o.Momentum = 0.9
+		tensors := newTensors(&r, &o, []int{100, 10, 3 * smallestUnit}, true)
+		opt, err := NewOptimizer(o, paramsOf(tensors, always), workers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt.Step()
+		allocs := testing.AllocsPerRun(50, func() {
+			opt.LR *= 0.999
+			opt.Step()
+			if err := opt.SetGrad(0, tensors[0][1]); err != nil {
+				t.Error(err)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%d workers: %v allocations a step", workers, allocs)
+		}
+	}
+}

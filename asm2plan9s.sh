@@ -1,5 +1,5 @@
 #!/bin/sh
-# asm2plan9s.sh FILE: encodes each line of FILE that reads
+# asm2plan9s.sh FILE...: encodes each line of each FILE that reads
 #     <tab>WORD $0x........ // instruction in GNU syntax
 # anew from its comment, for the arm64 instructions that Go's assembler lacks.
 # A line of a macro may have its backslash before the comment.
@@ -8,7 +8,6 @@
 # and run by qemu, beside the cross assembler (Debian: qemu-user-static and
 # binutils-aarch64-linux-gnu); on arm64 it needs the assembler alone.
 set -eu
-file=$1
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
@@ -23,12 +22,14 @@ CGO_ENABLED=0 GOARCH=arm64 go build -o "$tmp/asm2plan9s" github.com/minio/asm2pl
 # It passes over a comment in any column but its own, silently, and drops a
 # macro's backslash: so it gets the instructions alone, and only the bytes that
 # it finds go back into FILE.
-sed -n 's|^\tWORD .*// |\tWORD $0x00000000 // |p' "$file" >"$tmp/words.s"
-PATH="$tmp:$PATH" $run "$tmp/asm2plan9s" "$tmp/words.s" >"$tmp/log" || {
-	cat "$tmp/log" >&2
-	exit 1
-}
-awk -v words="$tmp/words.s" '
-	/^\tWORD / { getline w < words; sub(/0x[0-9a-f]+/, substr(w, 8, 10)) }
-	{ print }' "$file" >"$tmp/new.s"
-cmp -s "$tmp/new.s" "$file" || cat "$tmp/new.s" >"$file"
+for file; do
+	sed -n 's|^\tWORD .*// |\tWORD $0x00000000 // |p' "$file" >"$tmp/words.s"
+	PATH="$tmp:$PATH" $run "$tmp/asm2plan9s" "$tmp/words.s" >"$tmp/log" || {
+		cat "$tmp/log" >&2
+		exit 1
+	}
+	awk -v words="$tmp/words.s" '
+		/^\tWORD / { getline w < words; sub(/0x[0-9a-f]+/, substr(w, 8, 10)) }
+		{ print }' "$file" >"$tmp/new.s"
+	cmp -s "$tmp/new.s" "$file" || cat "$tmp/new.s" >"$file"
+done

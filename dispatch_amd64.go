@@ -27,9 +27,10 @@ func detect() []isa {
 const minRootEps = 0x1p-100
 
 // minEpsAVX2 is the eps from which the AVX2 kernel takes half of the square
-// roots in software. That takes a CPU that looks far ahead: a Golden Cove core
-// (512 instructions) gains a fifth, Skylake (224) would lose a third and does
-// without. AVX-VNNI came with the former.
+// roots in software. That takes a CPU that looks far ahead: a prototype ran a
+// fifth faster on a core of the Golden Cove kind (512 instructions); this kernel
+// takes half as long again on Skylake's (224), which does without. AVX-VNNI
+// came with the former.
 var minEpsAVX2 = func() float32 {
 	if cpuid.CPU.Supports(cpuid.AVXVNNI) {
 		return minRootEps

@@ -15,7 +15,8 @@ import (
 //
 // The input's bytes are the slices: theta, grad and s of each element in turn,
 // 4 bytes each, little-endian, so that any bit pattern occurs. A rest of fewer
-// than 12 bytes is left out. The seeds in testdata/fuzz bracket the vector widths.
+// than 12 bytes is left out. FuzzMember has m and b besides, 20 bytes an
+// element. The seeds in testdata/fuzz bracket the vector widths.
 
 // decode returns the three slices, at the given offsets (0 to 15) from the start
 // of an allocation.
@@ -75,6 +76,65 @@ func FuzzSplit(f *testing.F) {
 			Update(gotTheta[at:], grad[at:], gotS[at:], lr, rho, eps)
 			requireSame(t, name+": theta", gotTheta, wantTheta)
 			requireSame(t, name+": s", gotS, wantS)
+		}
+	})
+}
+
+// FuzzMember compares the members of the family: every implementation with
+// memberGeneric, and what is checked first with Validate. The bits of options
+// are the options that are on.
+func FuzzMember(f *testing.F) {
+	for i, n := range []int{0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130} {
+		r := generator(i)
+		data := make([]byte, 0, 20*n)
+		for range n {
+			for range 5 {
+				x := r.symmetric()
+				if r.intn(8) == 0 {
+					x = specials[r.intn(len(specials))]
+				}
+				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+			}
+		}
+		// 97 is prime to 128, the number of sets of options.
+		f.Add(data, uint32(r.next()), uint8(i*97), 0.001, 0.9, 1e-7, 0.9, 0.01, 0.5)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, offsets uint32, options uint8, lr, rho, eps, momentum, decay, scale float64) {
+		on := func(bit int) bool { return options>>bit&1 != 0 }
+		o := RMSProp{LR: lr, Rho: rho, Eps: eps, Centered: on(0), Nesterov: on(1), DecoupledDecay: on(2), WeightDecay: decay,
+			GradScale: scale, Maximize: on(3), EpsOutside: on(4), LROutside: on(5)}
+		if on(6) {
+			o.Momentum = momentum
+		} else {
+			o.Nesterov = false
+		}
+		input := func() (d tensorData) {
+			n := len(data) / 20
+			for j := range d {
+				if j == 3 && !o.Centered || j == 4 && o.Momentum == 0 {
+					continue
+				}
+				offset := int(offsets >> (4 * j) & 15)
+				d[j] = make([]float32, offset+n)[offset:]
+				for i := range d[j] {
+					d[j][i] = math.Float32frombits(binary.LittleEndian.Uint32(data[20*i+4*j:]))
+				}
+			}
+			return d
+		}
+		want := input()
+		wrong := o.Validate()
+		if wrong == nil {
+			want.generic(&o)
+		}
+		for _, name := range ISAs() {
+			useISA(t, name)
+			got := input()
+			err := recovered(func() { o.Update(got[0], got[1], got.state()) })
+			if _, ok := errors.AsType[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
+				t.Fatalf("%s: %+v: panic value %v, Validate() = %v", name, o, err, wrong)
+			}
+			got.requireSame(t, name, want)
 		}
 	})
 }

@@ -76,6 +76,39 @@ func TestGuardPages(t *testing.T) {
 	})
 }
 
+// The same for every member of the family, with five slices.
+func TestMemberGuardPages(t *testing.T) {
+	const longest = 130
+	var memory [5]guarded
+	for i := range memory {
+		memory[i] = newGuarded(t, longest)
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	forEachISA(t, func(t *testing.T) {
+		r := generator(7)
+		for _, o := range optionSets {
+			d := o.allocate(longest)
+			r.training(d)
+			want := d.clone()
+			want.generic(&o)
+			for n := range longest + 1 {
+				for _, ends := range []int{0, 31, r.intn(32), r.intn(32)} {
+					var got tensorData
+					for j := range d {
+						if d[j] != nil {
+							got[j] = memory[j].place(d[j][:n], ends>>j&1 != 0)
+						}
+					}
+					if err := recovered(func() { got.chunk(&o) }); err != nil {
+						t.Fatalf("%+v: %d elements, ends %05b: %v", o, n, ends, err)
+					}
+					got.requireSame(t, o, want.slice(0, n))
+				}
+			}
+		}
+	})
+}
+
 // The guard pages do fault, so that TestGuardPages can fail.
 func TestGuardPagesFault(t *testing.T) {
 	memory := newGuarded(t, 1)

@@ -6,7 +6,9 @@ package kernel
 // /sys/kernel/mm/transparent_hugepage/enabled reads madvise). Call it once,
 // after making the slices; before their first use is cheapest, since memory
 // already in use is copied. Only the whole huge pages inside a slice change: a
-// slice of less than 2 MiB stays as it is.
+// slice of less than 2 MiB stays as it is. On a Xeon of the Cascade Lake kind
+// that gained 2 to 5 percent at 64Mi elements: compare go run -C bench . with
+// and without -hugepages=false.
 //
 // The error is the operating system's. Systems other than Linux do nothing and
 // return nil.

@@ -6,6 +6,10 @@
 // on every GOARCH, at any slice length, alignment or division of the work,
 // produces the same float32 bits. See [Update] for the arithmetic.
 //
+// [RMSProp] adds what PyTorch, TensorFlow, Keras and optax have besides: momentum,
+// centering, weight decay and more; [Optimizer] takes such steps on many tensors
+// and many cores.
+//
 // The environment variable KERNEL_ISA, or [SetISA], forces one of the
 // implementations that [ISAs] lists; the build tag purego leaves the assembly
 // out.
@@ -61,7 +65,8 @@ func Update[F Float](theta, grad, s []float32, lr, rho, eps F) {
 	update(theta, grad, s, float64(lr), float64(rho), float64(eps))
 }
 
-// An ArgumentError is what [Update] panics with when it is called wrongly.
+// An ArgumentError is what [Update] and the methods of [RMSProp] and [Optimizer]
+// panic with when they are called wrongly, and the error of those that return one.
 type ArgumentError struct{ problem string }
 
 // Error names the argument at fault, its value and what would have been right.
@@ -105,13 +110,18 @@ func newConstants(lr, rho, eps float64) constants {
 // finite as a float32.
 func inRange(x float64) bool { return x >= 0 && float32(x) <= math.MaxFloat32 }
 
-// overlap tells whether two slices of equal length share memory. One of them is
-// written, and vector code would read stale values of the other. They do where
-// their starts are less than one length apart.
+// overlap tells whether two slices share memory. Where one of them is written,
+// vector code would read stale values of the other.
 func overlap(a, b []float32) bool {
-	size := 4 * uintptr(len(a))
-	apart := uintptr(unsafe.Pointer(unsafe.SliceData(a))) - uintptr(unsafe.Pointer(unsafe.SliceData(b)))
-	return apart < size || -apart < size
+	startA, endA := extent(a)
+	startB, endB := extent(b)
+	return startA < endB && startB < endA && len(a) > 0 && len(b) > 0
+}
+
+// extent returns the addresses of x's first byte and of the one behind its last.
+func extent(x []float32) (start, end uintptr) {
+	start = uintptr(unsafe.Pointer(unsafe.SliceData(x)))
+	return start, start + 4*uintptr(len(x))
 }
 
 // problem says what update has found wrong. It is apart from the finding, so

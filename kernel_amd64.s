@@ -1,6 +1,7 @@
 //go:build gc && !purego
 
 #include "textflag.h"
+#include "kernel_amd64.h"
 
 // Both kernels compute what updateGeneric computes, a vector at a time:
 //
@@ -48,75 +49,17 @@ WORDS8(·minV, $0x0d800000)     // 2^-100
 WORDS8(·maxV, $0x7f7fffff)     // the greatest float32
 WORDS8(·half, $0x3f000000)     // 1/2
 WORDS8(·zero, $0)
-
-#define THETA DI // the next elements
-#define GRAD  SI
-#define S     DX
-#define N     CX // elements left
-#define K     BX
-
-// PREFETCH: the cache line AHEAD bytes on, in each slice. A kernel computes for
-// so long between its loads that the CPU's own look ahead does not cover the
-// way to memory. Behind a slice's end it fetches in vain, but never faults.
-#define AHEAD 2048
-#define PREFETCH(at) \
-	PREFETCHT0 AHEAD+at(GRAD) \
-	PREFETCHT0 AHEAD+at(S)    \
-	PREFETCHT0 AHEAD+at(THETA)
-
-// ROOT_ITERATE: R = 1/2 - A*H, A += A*R, H += H*R
-#define ROOT_ITERATE(a, h, r) \
-	VMOVAPS      HALF, r \
-	VFNMADD231PS a, h, r \
-	VFMADD213PS  a, r, a \
-	VFMADD213PS  h, r, h
-
-// ROOT_CORRECT: D = v - A*A, A = A + D*H
-#define ROOT_CORRECT(v, a, h) \
-	VFNMADD231PS a, a, v \
-	VFMADD231PS  v, h, a
+WORDS8(·exponent, $0x7f800000) // set in all but zeros and subnormal numbers
 
 // ---- AVX-512: 16 lanes, masks in K registers ----
 
-#define LR        Z31
-#define RHO       Z30
-#define C         Z29 // 1 - rho
-#define EPS       Z28
-#define LIVE_BITS Z27
-#define MIN_S     Z26
-#define MAX_V     Z25
-#define HALF      Z24
-
-// LIVE: live = g has one of the exponent bits of 2^-63 and above, of infinities
-// and NaN.
-#define LIVE(g, live) \
-	VPTESTMD LIVE_BITS, g, live
-
-// MEAN: s = rho*(s < 2^-126 ? 0 : s) + c*(live ? g : 0)². The comparison is
-// "not less than", which holds for NaN.
-#define MEAN(g, s, live, keep, gg) \
-	VCMPPS   $0x15, MIN_S, s, keep \
-	VMULPS.Z g, g, live, gg        \
-	VMULPS.Z RHO, s, keep, s       \
-	VMULPS   C, gg, gg             \
-	VADDPS   gg, s, s
-
-// ROOT_ESTIMATE: A = min(v, MAX_V)*y, H = y/2
-#define ROOT_ESTIMATE(v, a, h) \
-	VMINPS     MAX_V, v, a \
-	VRSQRT14PS a, h        \
-	VMULPS     h, a, a     \
-	VMULPS     HALF, h, h
-
-// STEP: theta = theta - (live ? lr/d * g : 0)
-#define STEP(theta, g, live, d) \
-	VDIVPS   d, LR, d      \
-	VMULPS.Z g, d, live, d \
-	VSUBPS   d, theta, theta
+#include "kernel_avx512.h"
 
 // BLOCK_MEAN: the mean of 16 elements, v = s + eps
 #define BLOCK_MEAN(at, g, v, live, keep, gg) \
-	PREFETCH(at)                    \
+	PREFETCH(at, GRAD)              \
+	PREFETCH(at, S)                 \
+	PREFETCH(at, THETA)             \
 	VMOVUPS at(GRAD), g             \
 	VMOVUPS at(S), v                \
 	LIVE(g, live)                   \
@@ -156,6 +99,7 @@ TEXT ·updateAVX512(SB), NOSPLIT, $0-40
 block:
 	// 64 elements: the root of the first 16 in hardware, of the others in
 	// software.
+	SET_DISTANCE
 	BLOCK_MEAN(0, Z0, Z4, K1, K5, Z16)
 	VSQRTPS Z4, Z8
 	BLOCK_MEAN(64, Z1, Z5, K2, K6, Z17)
@@ -228,6 +172,7 @@ done:
 #undef LIVE
 #undef MEAN
 #undef ROOT_ESTIMATE
+#undef U
 #undef STEP
 #undef BLOCK_MEAN
 #undef BLOCK_STEP
@@ -241,23 +186,9 @@ done:
 #define MIN_S     Y11
 #define HALF      Y10
 #define LIVE_BITS Y9
+#define ZERO      ·zero(SB)
 
-// LIVE: dead = g has none of the exponent bits of 2^-63 and above, of
-// infinities and NaN; g = dead ? 0 : g
-#define LIVE(g, dead) \
-	VPAND    LIVE_BITS, g, dead    \
-	VPCMPEQD ·zero(SB), dead, dead \
-	VANDNPS  g, dead, g
-
-// MEAN: s = rho*(s < 2^-126 ? 0 : s) + c*g². The comparison is "not less
-// than", which holds for NaN.
-#define MEAN(g, s, gg) \
-	VCMPPS $0x15, MIN_S, s, gg \
-	VANDPS gg, s, s            \
-	VMULPS RHO, s, s           \
-	VMULPS g, g, gg            \
-	VMULPS C, gg, gg           \
-	VADDPS gg, s, s
+#include "kernel_avx2.h"
 
 // ROOT_ESTIMATE: A = min(v, the greatest float32)*y, H = y/2. This estimate has
 // 12 bits, so that Goldschmidt's iteration follows twice.
@@ -305,48 +236,46 @@ TEXT ·updateAVX2(SB), NOSPLIT, $0-40
 	VMOVUPS      ·half(SB), HALF
 	VMOVUPS      ·liveBits(SB), LIVE_BITS
 
+	XORL     AX, AX
 	VUCOMISS ·minEpsAVX2(SB), X12
-	JCS      vectors              // no root in software
+	SETCC    AX                   // whether to take roots in software
 	SUBQ     $16, N
-	JLT      few
+	JLT      eight
 
 block:
 	// 16 elements: the root of the first 8 in hardware, of the others in
-	// software.
-	PREFETCH(0)
+	// software where that pays.
+	SET_DISTANCE
+	PREFETCH(0, GRAD)
+	PREFETCH(0, S)
+	PREFETCH(0, THETA)
 	BLOCK_MEAN(0, Y0, Y1, Y2, Y3)
 	VSQRTPS Y1, Y1
 	BLOCK_MEAN(32, Y4, Y5, Y6, Y3)
-	ROOT_ESTIMATE(Y5, Y7, Y8)
-	ROOT_ITERATE(Y7, Y8, Y3)
-	ROOT_ITERATE(Y7, Y8, Y3)
-	ROOT_CORRECT(Y5, Y7, Y8)
+	TESTL   AX, AX
+	JNE     software
+	VSQRTPS Y5, Y7
+
+rooted:
 	BLOCK_STEP(0, Y3, Y0, Y2, Y1)
-	BLOCK_STEP(32, Y3, Y4, Y6, Y7)
+	BLOCK_STEP(32, Y8, Y4, Y6, Y7)
 	ADDQ $64, GRAD
 	ADDQ $64, S
 	ADDQ $64, THETA
 	SUBQ $16, N
 	JGE  block
 
-few:
-	ADDQ $16, N
-
-vectors:
-	SUBQ $8, N
+eight:
+	// N + 16 elements are left, 0 to 15.
+	ADDQ $8, N
 	JLT  rest
-
-vector:
-	// 8 elements, the root in hardware, which knows every v.
-	PREFETCH(0)
-	BLOCK_MEAN(0, Y1, Y2, Y5, Y3)
-	VSQRTPS Y2, Y2
-	BLOCK_STEP(0, Y0, Y1, Y5, Y2)
+	BLOCK_MEAN(0, Y0, Y1, Y2, Y3)
+	VSQRTPS Y1, Y1
+	BLOCK_STEP(0, Y3, Y0, Y2, Y1)
 	ADDQ $32, GRAD
 	ADDQ $32, S
 	ADDQ $32, THETA
 	SUBQ $8, N
-	JGE  vector
 
 rest:
 	// N + 8 elements are left, 0 to 7. Loads and stores of 4 lanes, then of one,
@@ -392,3 +321,10 @@ element:
 done:
 	VZEROUPPER
 	RET
+
+software:
+	ROOT_ESTIMATE(Y5, Y7, Y8)
+	ROOT_ITERATE(Y7, Y8, Y3)
+	ROOT_ITERATE(Y7, Y8, Y3)
+	ROOT_CORRECT(Y5, Y7, Y8)
+	JMP rooted

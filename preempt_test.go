@@ -59,21 +59,35 @@ func TestGCIsNotHeldUp(t *testing.T) {
 	})
 }
 
-func BenchmarkGCWait(b *testing.B) {
-	work := updateLong()
-	for _, beside := range append([]string{"nothing"}, ISAs()...) {
-		b.Run(beside, func(b *testing.B) {
-			busy := func() { time.Sleep(time.Millisecond) }
-			if beside != "nothing" {
-				useISA(b, beside)
-				work()
-				busy = work
-			}
-			waits := gcWaits(max(b.N, 20), busy)
-			slices.Sort(waits)
-			b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "median-µs")
-			b.ReportMetric(float64(waits[len(waits)-1].Microseconds()), "worst-µs")
-			b.ReportMetric(0, "ns/op")
-		})
+// optimizerLong is the same for a step of an Optimizer, with momentum.
+func optimizerLong(b *testing.B) func() {
+	o := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, WeightDecay: 0.01}
+	const n = 40 << 20
+	opt, err := NewOptimizer(o, []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}}, 1)
+	if err != nil {
+		b.Fatal(err)
 	}
+	return opt.Step
+}
+
+func BenchmarkGCWait(b *testing.B) {
+	nothing := func() { time.Sleep(time.Millisecond) }
+	b.Run("nothing", func(b *testing.B) { reportGCWaits(b, nothing) })
+	for name, work := range map[string]func(){"update": updateLong(), "optimizer": optimizerLong(b)} {
+		for _, isa := range ISAs() {
+			b.Run(name+"/"+isa, func(b *testing.B) {
+				useISA(b, isa)
+				work()
+				reportGCWaits(b, work)
+			})
+		}
+	}
+}
+
+func reportGCWaits(b *testing.B, beside func()) {
+	waits := gcWaits(max(b.N, 20), beside)
+	slices.Sort(waits)
+	b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "median-µs")
+	b.ReportMetric(float64(waits[len(waits)-1].Microseconds()), "worst-µs")
+	b.ReportMetric(0, "ns/op")
 }

@@ -15,3 +15,10 @@ func raceChunk(theta, grad, s []float32) {
 	runtime.RaceWriteRange(unsafe.Pointer(unsafe.SliceData(theta)), size)
 	runtime.RaceWriteRange(unsafe.Pointer(unsafe.SliceData(s)), size)
 }
+
+// raceWrite does so for the slices that only some members of the family have.
+func raceWrite(x []float32) {
+	if len(x) > 0 {
+		runtime.RaceWriteRange(unsafe.Pointer(unsafe.SliceData(x)), len(x)*int(unsafe.Sizeof(x[0])))
+	}
+}

@@ -19,9 +19,7 @@ import (
 
 var exhaustive = flag.Bool("exhaustive", false, "check every float32, not a sample (a minute)")
 
-// ulp is the distance from x to the next greater float32.
-func ulp(x float32) float32 { return math.Nextafter32(x, float32(math.Inf(1))) - x }
-
+// sqrt is the square root in hardware.
 func sqrt(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 
 // Every v that the software root is used for, from 2^-100 to the greatest
@@ -95,7 +93,8 @@ func (b *rootBatch) check(t *testing.T, bits uint32, n int, lr float32, eps floa
 	// Were a root one place off, or more, its step would differ.
 	from, to := sqrt(v(0)), sqrt(v(n-1))
 	before := lr / math.Nextafter32(from, 0)
-	for d := from; d <= math.Nextafter32(to, float32(math.Inf(1))); d += ulp(d) {
+	after := func(d float32) float32 { return math.Nextafter32(d, float32(math.Inf(1))) }
+	for d := from; d <= after(to); d = after(d) {
 		q := lr / d
 		if q >= before {
 			t.Errorf("lr = %g does not tell a root of %g from the one below it", lr, d)
@@ -196,9 +195,13 @@ func TestRootModel(t *testing.T) {
 	if *exhaustive {
 		stride = 1
 	}
-	source, err := os.ReadFile("kernel_amd64.s")
-	if err != nil {
-		t.Fatal(err)
+	var source string
+	for _, file := range []string{"kernel_amd64.s", "family_avx512_amd64.s", "family_avx2_amd64.s"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source += string(text)
 	}
 	for _, test := range []struct {
 		name       string
@@ -212,10 +215,10 @@ func TestRootModel(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			// This CPU's estimates may be better than it has to make them, so
 			// that running the kernel would not show an iteration too few.
-			roots := strings.Count(string(source), "\tROOT_ESTIMATE("+test.register)
-			iterations := strings.Count(string(source), "\tROOT_ITERATE("+test.register)
+			roots := strings.Count(source, "\tROOT_ESTIMATE("+test.register)
+			iterations := strings.Count(source, "\tROOT_ITERATE("+test.register)
 			if roots == 0 || iterations != test.iterations*roots {
-				t.Errorf("kernel_amd64.s: %d iterations for %d roots, want %d for each", iterations, roots, test.iterations)
+				t.Errorf("%d iterations for %d roots, want %d for each", iterations, roots, test.iterations)
 			}
 			const one, four = 0x3f800000, 0x40800000
 			var wg sync.WaitGroup

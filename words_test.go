@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// arm64Vectors are the vector instructions that kernel_arm64.s may have as
+// arm64Vectors are the vector instructions that the arm64 files may have as
 // WORDs: what is fixed in their bits (Arm Architecture Reference Manual for
 // A-profile, C7.2), the arrangement of their lanes, and how many registers they
 // name: Rd in bits 0 to 4, Rn in 5 to 9, Rm in 16 to 20.
@@ -23,6 +23,7 @@ var arm64Vectors = []struct {
 	{"fsub", 0xffe0fc00, 0x4ea0d400, "4s", 3},
 	{"fmul", 0xffe0fc00, 0x6e20dc00, "4s", 3},
 	{"fdiv", 0xffe0fc00, 0x6e20fc00, "4s", 3},
+	{"fmax", 0xffe0fc00, 0x4e20f400, "4s", 3},
 	{"fsqrt", 0xfffffc00, 0x6ea1f800, "4s", 2},
 	{"fcmgt", 0xffe0fc00, 0x6ea0e400, "4s", 3},
 	{"bic", 0xffe0fc00, 0x4e601c00, "16b", 3},
@@ -46,7 +47,17 @@ func disassemble(word uint32) string {
 // The bytes of each WORD are those of the instruction in its comment, so that a
 // changed comment cannot land without "go generate".
 func TestWords(t *testing.T) {
-	source, err := os.ReadFile("kernel_arm64.s")
+	for _, file := range []string{"kernel_arm64.h", "family_arm64.s"} {
+		t.Run(file, func(t *testing.T) { testWords(t, file) })
+	}
+	// Where there are none they cannot be wrong.
+	if source, err := os.ReadFile("kernel_arm64.s"); err != nil || strings.Contains(string(source), "\tWORD") {
+		t.Errorf("kernel_arm64.s has WORDs that no test looks at, or %v", err)
+	}
+}
+
+func testWords(t *testing.T, file string) {
+	source, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +82,6 @@ func TestWords(t *testing.T) {
 		}
 	}
 	if words == 0 {
-		t.Error("kernel_arm64.s has no WORDs")
+		t.Error("no WORDs")
 	}
 }

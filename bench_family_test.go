@@ -1,0 +1,128 @@
+package kernel
+
+import (
+	"fmt"
+	"testing"
+)
+
+// benchLayouts are the arrays that a member may have besides theta, grad and s, with
+// the bytes that a step reads and writes for each element.
+var benchLayouts = []struct {
+	name   string
+	member RMSProp
+	bytes  int64
+}{
+	{"update", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7}, 20},
+	{"plain", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, GradScale: 0.5, WeightDecay: 0.01}, 20},
+	{"momentum", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9}, 28},
+	{"centered", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Centered: true}, 28},
+	{"both", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}, 36},
+}
+
+// perElement reports what a benchmark of n elements an iteration takes.
+func perElement(b *testing.B, n int) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n)*1000, "ns/1000elements")
+}
+
+// BenchmarkMember has update, the plain options that take Update's way, for
+// comparison.
+func BenchmarkMember(b *testing.B) {
+	for _, n := range []int{32 << 10, 16 << 20} {
+		for _, layout := range benchLayouts {
+			o := layout.member
+			d := o.allocate(n)
+			if err := AdviseHugePages(d[:]...); err != nil {
+				b.Log(err)
+			}
+			r := generator(1)
+			r.training(d)
+			for _, name := range ISAs() {
+				b.Run(fmt.Sprintf("%dKi/%s/%s", n>>10, layout.name, name), func(b *testing.B) {
+					useISA(b, name)
+					b.SetBytes(layout.bytes * int64(n))
+					for b.Loop() {
+						o.Update(d[0], d[1], d.state())
+					}
+					perElement(b, n)
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkDead has parameters whose gradient is 0 and whose means and momentum
+// have become subnormal at the start, or will in the course of it.
+func BenchmarkDead(b *testing.B) {
+	const n = 32 << 10
+	for _, layout := range benchLayouts {
+		for _, start := range []float32{1e-40, 1e-20, 1e-6} {
+			o := layout.member
+			o.WeightDecay = 0 // which would make theta its gradient
+			for _, name := range ISAs() {
+				b.Run(fmt.Sprintf("%s/%g/%s", layout.name, start, name), func(b *testing.B) {
+					useISA(b, name)
+					d := o.allocate(n)
+					for b.Loop() {
+						b.StopTimer()
+						for _, x := range d[2:] {
+							for i := range x {
+								x[i] = start
+							}
+						}
+						b.StartTimer()
+						for range 100 {
+							o.Update(d[0], d[1], d.state())
+						}
+					}
+					perElement(b, 100*n)
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkOptimizer(b *testing.B) {
+	o := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7}
+	for _, shape := range []struct {
+		name       string
+		count, len int
+	}{{"10000x100", 10_000, 100}, {"1x64Mi", 1, 64 << 20}} {
+		r := generator(2)
+		sizes := make([]int, shape.count)
+		for i := range sizes {
+			sizes[i] = shape.len
+		}
+		tensors := newTensors(&r, &o, sizes, true)
+		if shape.count == 1 {
+			if err := AdviseHugePages(tensors[0][:]...); err != nil {
+				b.Log(err)
+			}
+		}
+		perTensor := func(b *testing.B) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(shape.count), "ns/tensor")
+		}
+		// What each tensor takes by itself, with the checks of every call.
+		b.Run(shape.name+"/Update", func(b *testing.B) {
+			b.SetBytes(20 * int64(shape.count*shape.len))
+			for b.Loop() {
+				for _, d := range tensors {
+					Update(d[0], d[1], d[2], o.LR, o.Rho, o.Eps)
+				}
+			}
+			perTensor(b)
+		})
+		for _, workers := range []int{1, 2} {
+			opt, err := NewOptimizer(o, paramsOf(tensors, always), workers)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("%s/workers=%d", shape.name, workers), func(b *testing.B) {
+				b.SetBytes(20 * int64(shape.count*shape.len))
+				for b.Loop() {
+					opt.Step()
+				}
+				perTensor(b)
+			})
+		}
+	}
+}

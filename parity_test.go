@@ -1,0 +1,333 @@
+package kernel
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"testing"
+)
+
+// ---- Numbers that the frameworks publish ----
+
+// published is a case of testdata/published.json. grad is either the same
+// multiple of theta in each step, or grads has one a step, the last of which
+// stays.
+type published struct {
+	Name, Preset string
+	Centered     bool
+	LR, Rho, Eps float64
+	Momentum     float64
+	WeightDecay  float64 `json:"weight_decay"`
+	EpsOutside   bool    `json:"eps_outside"`
+	S0           *float64
+
+	Theta []float32
+	Grad  string
+	Grads [][]float32
+
+	Steps  [][]float64 // theta after each step,
+	Each   []float64   `json:"each_step_all_elements"` // or that of all elements,
+	After  int         // or only after so many steps:
+	Want   []float64
+	WantS  []float64 `json:"want_s"`
+	ATol   float64
+	Source string
+}
+
+func (c *published) options() RMSProp {
+	var o RMSProp
+	switch c.Preset {
+	case "keras":
+		o = Keras()
+	case "tensorflow":
+		o = TensorFlow()
+	}
+	o.LR, o.Rho, o.Eps = c.LR, c.Rho, c.Eps
+	o.Momentum, o.Centered, o.EpsOutside = c.Momentum, c.Centered, c.EpsOutside
+	o.WeightDecay = c.WeightDecay
+	o.DecoupledDecay = c.Preset == "keras" && c.WeightDecay != 0
+	if c.S0 != nil {
+		o.InitialMeanSquare = *c.S0
+	}
+	return o
+}
+
+// want returns theta and s after a step, nil where they are not known.
+func (c *published) want(step int) (theta, s []float64) {
+	if step == c.After {
+		return c.Want, c.WantS
+	}
+	if step <= len(c.Steps) {
+		return c.Steps[step-1], nil
+	}
+	if step <= len(c.Each) {
+		for range c.Theta {
+			theta = append(theta, c.Each[step-1])
+		}
+	}
+	return theta, nil
+}
+
+func TestPublished(t *testing.T) {
+	file, err := os.ReadFile("testdata/published.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all struct{ Cases []published }
+	if err := json.Unmarshal(file, &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Cases) != 9 {
+		t.Errorf("%d cases, want 9", len(all.Cases))
+	}
+	forEachISA(t, func(t *testing.T) {
+		for _, c := range all.Cases {
+			o := c.options()
+			st := o.NewState(len(c.Theta))
+			theta := append([]float32(nil), c.Theta...)
+			compared := 0
+			for step := 1; step <= max(c.After, len(c.Steps), len(c.Each)); step++ {
+				grad := make([]float32, len(theta))
+				switch {
+				case c.Grads != nil:
+					copy(grad, c.Grads[min(step, len(c.Grads))-1])
+				default:
+					var factor float32
+					if _, err := fmt.Sscanf(c.Grad, "theta*%g", &factor); err != nil {
+						t.Fatal(c.Name, err)
+					}
+					for i, x := range theta {
+						grad[i] = factor * x
+					}
+				}
+				o.Update(theta, grad, st)
+				wantTheta, wantS := c.want(step)
+				for i, want := range wantTheta {
+					compared++
+					if got := float64(theta[i]); !(math.Abs(got-want) <= c.ATol) {
+						t.Errorf("%s: step %d: theta[%d] = %v, want %v within %g (%s)", c.Name, step, i, got, want, c.ATol, c.Source)
+					}
+				}
+				for i, want := range wantS {
+					if got := float64(st.MeanSquare[i]); !(math.Abs(got-want) <= c.ATol) {
+						t.Errorf("%s: step %d: s[%d] = %v, want %v within %g (%s)", c.Name, step, i, got, want, c.ATol, c.Source)
+					}
+				}
+			}
+			if compared == 0 {
+				t.Errorf("%s: nothing was compared", c.Name)
+			}
+		}
+	})
+}
+
+// ---- The frameworks' formulas, in float64 ----
+
+// reference is one element of a framework's optimizer in float64, with the
+// numbers as float64.
+type reference struct{ theta, s, m, b float64 }
+
+// A framework's step, in its own order and without the input rules, which
+// ordinary data does not meet. Each returns how far it moved theta.
+var frameworks = []struct {
+	name   string
+	preset RMSProp
+	step   func(x *reference, g float64, o *RMSProp) float64
+	// Options that the framework lacks are left out.
+	decoupled, l2, nesterov, eitherEps, maximize bool
+}{
+	{
+		name: "Keras", preset: Keras(), decoupled: true,
+		// keras/src/optimizers/rmsprop.py, update_step; optimizer.py, _apply_weight_decay
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			before := x.theta
+			x.theta -= x.theta * o.WeightDecay * o.LR
+			x.s = o.Rho*x.s + (1-o.Rho)*g*g
+			denominator := x.s + o.Eps
+			if o.Centered {
+				x.m = o.Rho*x.m + (1-o.Rho)*g
+				denominator = x.s - x.m*x.m + o.Eps
+			}
+			increment := o.LR * g / math.Sqrt(denominator)
+			if o.Momentum > 0 {
+				x.b = o.Momentum*x.b + increment
+				increment = x.b
+			}
+			x.theta -= increment
+			return x.theta - before
+		},
+	},
+	{
+		name: "PyTorch", preset: PyTorch(), l2: true, maximize: true,
+		// torch/optim/rmsprop.py, _single_tensor_rmsprop
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			if o.Maximize {
+				g = -g
+			}
+			if o.WeightDecay != 0 {
+				g += o.WeightDecay * x.theta
+			}
+			x.s = o.Rho*x.s + (1-o.Rho)*g*g
+			avg := math.Sqrt(x.s)
+			if o.Centered {
+				x.m += (1 - o.Rho) * (g - x.m)
+				avg = math.Sqrt(x.s - x.m*x.m)
+			}
+			avg += o.Eps
+			step := g / avg
+			if o.Momentum > 0 {
+				x.b = o.Momentum*x.b + step
+				step = x.b
+			}
+			x.theta -= o.LR * step
+			return o.LR * step
+		},
+	},
+	{
+		name: "TensorFlow", preset: TensorFlow(),
+		// tensorflow/core/kernels/training_ops.cc, ApplyRMSProp and ApplyCenteredRMSProp
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			x.s += (g*g - x.s) * (1 - o.Rho)
+			denominator := x.s + o.Eps
+			if o.Centered {
+				x.m += (g - x.m) * (1 - o.Rho)
+				denominator = x.s - x.m*x.m + o.Eps
+			}
+			x.b = x.b*o.Momentum + g*o.LR/math.Sqrt(denominator)
+			x.theta -= x.b
+			return x.b
+		},
+	},
+	{
+		name: "optax", preset: Optax(), nesterov: true, eitherEps: true,
+		// optax/_src/alias.py, rmsprop: scale_by_rms or scale_by_stddev, then the
+		// learning rate, then trace
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			x.s = (1-o.Rho)*g*g + o.Rho*x.s
+			variance := x.s
+			if o.Centered {
+				x.m = (1-o.Rho)*g + o.Rho*x.m
+				variance -= x.m * x.m
+			}
+			update := g / math.Sqrt(variance+o.Eps)
+			if o.EpsOutside {
+				update = g / (math.Sqrt(variance) + o.Eps)
+			}
+			update *= -o.LR
+			if o.Momentum > 0 {
+				trace := update + o.Momentum*-x.b
+				x.b = -trace
+				if o.Nesterov {
+					trace = update + o.Momentum*trace
+				}
+				update = trace
+			}
+			x.theta += update
+			return update
+		},
+	},
+}
+
+// ulp is a unit in the last place of a float32 of x's magnitude.
+func ulp(x float64) float64 {
+	_, exponent := math.Frexp(x)
+	return math.Ldexp(1, exponent-24)
+}
+
+// allOptions yields every set of options there is, without the numbers.
+func allOptions(yield func(o RMSProp) bool) {
+	options := factors[1:]
+	total := 1
+	for _, levels := range options {
+		total *= len(levels)
+	}
+	for i := range total {
+		var o RMSProp
+		for _, levels := range options {
+			levels[i%len(levels)](&o)
+			i /= len(levels)
+		}
+		if !yield(o) {
+			return
+		}
+	}
+}
+
+// Over 100 steps on random gradients, no number drifts from the framework's
+// formula by more than 2 units in the last place a step. Both go their own
+// way, they are not set equal after each step: after step n they may differ by
+// 2*(n+1) units. The one step more is for the first steps, which may be as
+// large as theta, so that each of some ten roundings in them counts in full.
+//
+// The unit is that of the largest magnitude so far of the number itself and of
+// the terms that it is a sum of: where theta passes zero, or a gradient and
+// its decay cancel, what those were rounded to remains.
+func TestParityWithFormulas(t *testing.T) {
+	const n, steps, bound = 64, 100, 2.0
+	forEachISA(t, func(t *testing.T) {
+		for _, f := range frameworks {
+			worst, seen := [5]float64{}, map[RMSProp]bool{}
+			for o := range allOptions {
+				if o.DecoupledDecay && !f.decoupled || o.WeightDecay != 0 && !o.DecoupledDecay && !f.l2 ||
+					o.Nesterov && !f.nesterov || o.Maximize && !f.maximize {
+					continue
+				}
+				lr, rho, eps := f.preset.LR, f.preset.Rho, f.preset.Eps
+				scale := o.GradScale
+				o.LR, o.Rho, o.Eps, o.LROutside = lr, rho, eps, f.preset.LROutside
+				o.InitialMeanSquare = f.preset.InitialMeanSquare
+				if !f.eitherEps {
+					o.EpsOutside = f.preset.EpsOutside
+				}
+				if seen[o] {
+					continue
+				}
+				seen[o] = true
+
+				r := generator(31)
+				d := o.allocate(n)
+				refs, largest := [n]reference{}, [n][5]float64{}
+				for i := range refs {
+					d[0][i] = r.symmetric()
+					refs[i] = reference{theta: float64(d[0][i]), s: o.InitialMeanSquare}
+				}
+				for step := 1; step <= steps; step++ {
+					for i := range refs {
+						d[1][i] = r.symmetric()
+					}
+					o.Update(d[0], d[1], d.state())
+					for i := range refs {
+						x := &refs[i]
+						g := float64(d[1][i])
+						if scale != 0 { // a framework's caller does that, in float32
+							g = float64(float32(g * scale))
+						}
+						before := x.theta
+						moved := f.step(x, g, &o)
+						terms := [5]float64{max(math.Abs(before), math.Abs(moved))}
+						if f.l2 && o.WeightDecay != 0 { // as if they did not cancel
+							sum := math.Abs(g) + math.Abs(o.WeightDecay*before)
+							step := sum / (math.Sqrt(x.s-x.m*x.m) + o.Eps)
+							terms = [5]float64{max(terms[0], o.LR*step), 0, (1 - o.Rho) * sum * sum, (1 - o.Rho) * sum, step}
+						}
+						for j, want := range [...]float64{x.theta, 0, x.s, x.m, x.b} {
+							if d[j] == nil || j == 1 {
+								continue
+							}
+							largest[i][j] = max(largest[i][j], math.Abs(want), terms[j])
+							off := math.Abs(float64(d[j][i])-want) / ulp(largest[i][j]) / float64(step+1)
+							worst[j] = max(worst[j], off)
+							if !(off <= bound) {
+								t.Fatalf("%s, %+v: step %d: %s[%d] = %v, want %v: %.1f units a step off",
+									f.name, o, step, sliceNames[j], i, d[j][i], want, off)
+							}
+						}
+					}
+				}
+			}
+			t.Logf("%s: %d option sets, units a step at most: theta %.2f, s %.2f, m %.2f, b %.2f",
+				f.name, len(seen), worst[0], worst[2], worst[3], worst[4])
+		}
+	})
+}

@@ -1,0 +1,798 @@
+package kernel
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ---- Option sets ----
+
+// factors are the options, each with its levels, the first of which is off.
+// Those that need one another are one factor.
+var factors = func() [][]func(o *RMSProp) {
+	numbers := []func(o *RMSProp){}
+	for _, h := range hypers {
+		numbers = append(numbers, func(o *RMSProp) { o.LR, o.Rho, o.Eps = h.lr, h.rho, h.eps })
+	}
+	off := func(o *RMSProp) {}
+	return [][]func(o *RMSProp){
+		numbers,
+		{off, func(o *RMSProp) { o.Momentum = 0.9 }, func(o *RMSProp) { o.Momentum, o.Nesterov = 0.5, true }},
+		{off, func(o *RMSProp) { o.Centered = true }},
+		{off, func(o *RMSProp) { o.WeightDecay = 0.01 },
+			func(o *RMSProp) { o.WeightDecay, o.DecoupledDecay = 0.1, true }},
+		{off, func(o *RMSProp) { o.GradScale = 1.0 / 1024 }, func(o *RMSProp) { o.GradScale = 3 }},
+		{off, func(o *RMSProp) { o.Maximize = true }},
+		{off, func(o *RMSProp) { o.EpsOutside = true }},
+		{off, func(o *RMSProp) { o.LROutside = true }},
+	}
+}()
+
+// pairwise returns rows of one level for each factor, in which any two levels
+// of any two factors meet. It starts each row with a pair that has not met yet
+// and chooses the other levels, one after the other, to make most pairs meet.
+func pairwise(levels []int) [][]int {
+	type pair struct{ f, a, g, b int } // level a of factor f with level b of factor g, f < g
+	open := map[pair]bool{}
+	var order []pair
+	for g := range levels {
+		for f := range g {
+			for a := range levels[f] {
+				for b := range levels[g] {
+					order = append(order, pair{f, a, g, b})
+					open[pair{f, a, g, b}] = true
+				}
+			}
+		}
+	}
+	var rows [][]int
+	for _, first := range order {
+		if !open[first] {
+			continue
+		}
+		row := slices.Repeat([]int{-1}, len(levels))
+		row[first.f], row[first.g] = first.a, first.b
+		for f := range levels {
+			met := func(a int) (n int) {
+				for g, b := range row {
+					if b >= 0 && (g < f && open[pair{g, b, f, a}] || g > f && open[pair{f, a, g, b}]) {
+						n++
+					}
+				}
+				return n
+			}
+			if row[f] < 0 {
+				for a := range levels[f] {
+					if row[f] < 0 || met(a) > met(row[f]) {
+						row[f] = a
+					}
+				}
+			}
+		}
+		for g, b := range row {
+			for f, a := range row[:g] {
+				delete(open, pair{f, a, g, b})
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// optionSets has every pair of options, and the presets.
+var optionSets = func() []RMSProp {
+	sets := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax()}
+	var levels []int
+	for _, f := range factors {
+		levels = append(levels, len(f))
+	}
+	for _, row := range pairwise(levels) {
+		var o RMSProp
+		for f, level := range row {
+			factors[f][level](&o)
+		}
+		sets = append(sets, o)
+	}
+	return sets
+}()
+
+func TestRMSPropOptionSets(t *testing.T) {
+	rows := pairwise([]int{14, 3, 2, 3, 3, 2, 2, 2})
+	for g, ng := range []int{14, 3, 2, 3, 3, 2, 2, 2} {
+		for f, nf := range []int{14, 3, 2, 3, 3, 2, 2, 2}[:g] {
+			met := map[[2]int]bool{}
+			for _, row := range rows {
+				met[[2]int{row[f], row[g]}] = true
+			}
+			if len(met) != nf*ng {
+				t.Errorf("factors %d and %d: %d of %d pairs in %d rows", f, g, len(met), nf*ng, len(rows))
+			}
+		}
+	}
+	for _, o := range optionSets {
+		if err := o.Validate(); err != nil {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	t.Logf("%d option sets", len(optionSets))
+}
+
+// ---- What the tests of the family share ----
+
+// tensorData is theta, grad, s, m and b of one tensor; m and b are nil where
+// the options have none.
+type tensorData [5][]float32
+
+var sliceNames = [...]string{"theta", "grad", "s", "m", "b"}
+
+func (d tensorData) clone() tensorData {
+	for i := range d {
+		d[i] = slices.Clone(d[i])
+	}
+	return d
+}
+
+func (d tensorData) slice(start, end int) tensorData {
+	for i := range d {
+		d[i] = part(d[i], start, end)
+	}
+	return d
+}
+
+func (d tensorData) state() *State { return &State{d[2], d[3], d[4]} }
+
+func (d tensorData) requireSame(t testing.TB, where any, want tensorData) {
+	t.Helper()
+	for i := range d {
+		if !bytes.Equal(bits(d[i]), bits(want[i])) { // unequal NaNs are the same
+			requireSame(t, fmt.Sprintf("%+v: %s", where, sliceNames[i]), d[i], want[i])
+		}
+	}
+}
+
+// allocate returns the slices that o needs, of n elements.
+func (o *RMSProp) allocate(n int) tensorData {
+	st := o.NewState(n)
+	return tensorData{make([]float32, n), make([]float32, n), st.MeanSquare, st.MeanGrad, st.Momentum}
+}
+
+// training fills d as in training: m within what s allows, b of any sign.
+func (r *generator) training(d tensorData) {
+	r.ordinary(d[0], d[1], d[2])
+	for i := range d[3] {
+		d[3][i] = r.symmetric() * float32(math.Sqrt(float64(d[2][i])))
+	}
+	for i := range d[4] {
+		d[4][i] = r.symmetric() * 0.1
+	}
+}
+
+// special puts a special value into every slice of an element of d.
+func (r *generator) special(d tensorData, i int) {
+	for j := range d {
+		if d[j] != nil {
+			d[j][i] = specials[r.intn(len(specials))]
+		}
+	}
+}
+
+func (d tensorData) generic(o *RMSProp) {
+	k := o.member()
+	memberGeneric(d[0], d[1], d[2], d[3], d[4], &k.family)
+}
+
+// chunk takes the step with the implementation in use, the plain member too.
+func (d tensorData) chunk(o *RMSProp) {
+	if len(d[0]) > 0 {
+		k := o.member()
+		memberChunk(d[0], d[1], d[2], d[3], d[4], &k.family)
+	}
+}
+
+// ---- Bits ----
+
+// memberOracle is the arithmetic of the family once more, from the options and
+// in another way, as oracle is that of Update.
+func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
+	fl := func(x float64) float64 { return float64(float32(x)) }
+	zeroBelow := func(limit, x float64) float64 {
+		if math.Abs(x) < limit {
+			return 0
+		}
+		return x
+	}
+	const normal = 1.0 / (1 << 63) / (1 << 63)
+	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
+	t, g := float64(theta), float64(grad)
+
+	if o.GradScale != 0 {
+		g = fl(fl(o.GradScale) * g)
+	}
+	if o.Maximize {
+		g = -g
+	}
+	if o.WeightDecay != 0 && !o.DecoupledDecay {
+		g = fl(g + fl(fl(o.WeightDecay)*t))
+	}
+	g = zeroBelow(1.0/(1<<63), g)
+
+	mean := zeroBelow(normal, max(float64(s), 0))
+	mean = fl(fl(rho*mean) + fl(c*fl(g*g)))
+	variance, meanGrad := mean, float64(m)
+	if o.Centered {
+		meanGrad = fl(fl(rho*zeroBelow(normal, meanGrad)) + fl(c*g))
+		variance = fl(mean - fl(meanGrad*meanGrad))
+		if variance < 0 {
+			variance = 0
+		}
+	}
+
+	var d float64
+	if o.EpsOutside {
+		d = fl(fl(math.Sqrt(variance)) + eps)
+	} else {
+		d = fl(math.Sqrt(fl(variance + eps)))
+	}
+	var step float64
+	switch {
+	case g == 0: // and not lr/0*0
+	case o.LROutside:
+		step = fl(fl(1/d) * g)
+	default:
+		step = fl(fl(lr/d) * g)
+	}
+	buffer := float64(b)
+	if o.Momentum != 0 {
+		mu := fl(o.Momentum)
+		buffer = fl(fl(mu*zeroBelow(normal, buffer)) + step)
+		if o.Nesterov {
+			step = fl(fl(mu*buffer) + step)
+		} else {
+			step = buffer
+		}
+	}
+	if o.LROutside {
+		step = fl(lr * step)
+	}
+	if o.DecoupledDecay {
+		t = fl(t - fl(fl(o.LR*o.WeightDecay)*t))
+	}
+	if o.Momentum != 0 || g != 0 {
+		t = fl(t - step)
+	}
+	return [5]float32{float32(t), grad, float32(mean), float32(meanGrad), float32(buffer)}
+}
+
+func TestMemberOracle(t *testing.T) {
+	const n = 6000
+	r := generator(11)
+	for _, o := range optionSets {
+		d := o.allocate(n)
+		r.training(d)
+		for i := n / 3; i < n; i++ {
+			if i%2 == 0 {
+				r.special(d, i)
+				continue
+			}
+			for j := range d { // every bit pattern is equally likely
+				if d[j] != nil {
+					d[j][i] = math.Float32frombits(uint32(r.next()))
+				}
+			}
+		}
+		got := d.clone()
+		got.generic(&o)
+		at := func(d tensorData, i int) (x [5]float32) {
+			for j := range d {
+				if d[j] != nil {
+					x[j] = d[j][i]
+				}
+			}
+			return x
+		}
+		for i := range n {
+			in, out := at(d, i), at(got, i)
+			want := memberOracle(&o, in[0], in[1], in[2], in[3], in[4])
+			for j := range out {
+				if !same(out[j], want[j]) {
+					t.Fatalf("%+v, of %g: %s = %g, want %g", o, in, sliceNames[j], out[j], want[j])
+				}
+			}
+		}
+	}
+}
+
+func TestMemberAgainstGeneric(t *testing.T) {
+	const longest = 130
+	var arenas [5]arena
+	for i := range arenas {
+		arenas[i] = make(arena, longest+16+32)
+	}
+	offsets := 3
+	if testing.Short() {
+		offsets = 1
+	}
+	forEachISA(t, func(t *testing.T) {
+		r := generator(12)
+		for _, o := range optionSets {
+			for n := range longest + 1 {
+				d := o.allocate(n)
+				r.training(d)
+				for i := range n / 16 { // every block may have a special value
+					r.special(d, 16*i+r.intn(16))
+				}
+				want := d.clone()
+				want.generic(&o)
+				for range offsets {
+					var got tensorData
+					var at [5]int
+					for j := range d {
+						if at[j] = r.intn(16); d[j] != nil {
+							got[j] = arenas[j].place(at[j], d[j])
+						}
+					}
+					got.chunk(&o)
+					got.requireSame(t, fmt.Sprintf("%+v, offsets %d", o, at), want)
+					for j := range d {
+						if d[j] != nil && !arenas[j].intact(at[j], n) {
+							t.Fatalf("%+v, offsets %d: memory beside %s was written", o, at, sliceNames[j])
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// Long enough that special values meet in every lane and in every block.
+func TestMemberSpecialValues(t *testing.T) {
+	const n = 8192 + 5
+	forEachISA(t, func(t *testing.T) {
+		r := generator(13)
+		for _, o := range optionSets {
+			d := o.allocate(n)
+			r.training(d)
+			for i := range n {
+				if i < n/2 || r.intn(32) == 0 {
+					r.special(d, i)
+				}
+			}
+			want := d.clone()
+			want.generic(&o)
+			d.chunk(&o)
+			d.requireSame(t, o, want)
+		}
+	})
+}
+
+// Where nothing comes in any more, no mean and no buffer stays subnormal, and
+// theta keeps its value unless decay or momentum moves it.
+func TestMemberDead(t *testing.T) {
+	values := []float32{0, 0x1p-149, -0x1p-149, 1e-40, -1e-40, math.Nextafter32(minS, 0), -math.Nextafter32(minS, 0)}
+	forEachISA(t, func(t *testing.T) {
+		for _, o := range optionSets {
+			if o.WeightDecay != 0 && !o.DecoupledDecay {
+				continue // theta is in the gradient
+			}
+			d := o.allocate(len(values) * len(values) * len(values))
+			for i := range d[0] {
+				d[0][i] = 1.5
+				x := [...]float32{values[i%7], values[i/7%7], values[i/49]}
+				d[1][i] = x[i%3]
+				for j := range 3 {
+					if d[2+j] != nil {
+						d[2+j][i] = x[j]
+					}
+				}
+			}
+			d.chunk(&o)
+			theta := float32(1.5)
+			if o.DecoupledDecay {
+				theta -= float32(float32(o.LR*o.WeightDecay) * theta)
+			}
+			for i := range d[0] {
+				if d[0][i] != theta {
+					t.Fatalf("%+v: theta[%d] = %g, want %g", o, i, d[0][i], theta)
+				}
+				for j, x := range d[2:] {
+					if x != nil && x[i] != 0 {
+						t.Fatalf("%+v: %s[%d] = %g, want 0", o, sliceNames[2+j], i, x[i])
+					}
+				}
+			}
+		}
+	})
+}
+
+// s - m² is negative here in exact arithmetic: PyTorch's formula gives NaN.
+func TestMemberNegativeVariance(t *testing.T) {
+	forEachISA(t, func(t *testing.T) {
+		for _, outside := range []bool{false, true} {
+			o := RMSProp{LR: 0.1, Rho: 1, Eps: 0.25, Centered: true, EpsOutside: outside}
+			d := tensorData{{1, 1}, {1, 1}, {1, 1}, {1.5, float32(math.NaN())}, nil}
+			d.chunk(&o)
+			want := 1 - float32(float32(0.1)/0.5)
+			if outside {
+				want = 1 - float32(float32(0.1)/0.25)
+			}
+			if d[0][0] != want || d[0][1] == d[0][1] {
+				t.Errorf("EpsOutside = %v: theta = %g, want [%g NaN]", outside, d[0], want)
+			}
+		}
+	})
+}
+
+func TestMemberSplits(t *testing.T) {
+	const n = chunk + 1000
+	forEachISA(t, func(t *testing.T) {
+		r := generator(14)
+		for _, o := range optionSets {
+			d := o.allocate(n)
+			r.training(d)
+			whole, want := d.clone(), d.clone()
+			want.generic(&o)
+			o.Update(whole[0], whole[1], whole.state())
+			whole.requireSame(t, o, want)
+			longest := 5
+			if testing.Short() {
+				longest = 5 * 35
+			}
+			for ; longest < n; longest *= 35 {
+				got := d.clone()
+				for at := 0; at < n; {
+					end := min(n, at+1+r.intn(longest))
+					piece := got.slice(at, end)
+					o.Update(piece[0], piece[1], piece.state())
+					at = end
+				}
+				got.requireSame(t, o, want)
+			}
+		}
+	})
+}
+
+// The plain member is Update, and the family's kernel for it agrees.
+func TestRMSPropPlain(t *testing.T) {
+	const n = chunk + 77
+	theta, grad, s := allSpecials()
+	r := generator(15)
+	forEachISA(t, func(t *testing.T) {
+		for _, h := range hypers {
+			o := RMSProp{LR: h.lr, Rho: h.rho, Eps: h.eps}
+			random := o.allocate(n)
+			r.training(random)
+			for _, d := range []tensorData{random, {theta, grad, s}} {
+				want, family := d.clone(), d.clone()
+				Update(want[0], want[1], want[2], h.lr, h.rho, h.eps)
+				family.chunk(&o)
+				family.requireSame(t, o, want)
+				got := d.clone()
+				o.Update(got[0], got[1], got.state())
+				got.requireSame(t, o, want)
+				if k := o.member(); !k.plain {
+					t.Errorf("%+v does not take Update's way", o)
+				}
+			}
+		}
+	})
+	for _, o := range optionSets {
+		bare := RMSProp{LR: o.LR, Rho: o.Rho, Eps: o.Eps, InitialMeanSquare: o.InitialMeanSquare}
+		if k := o.member(); k.plain != (o == bare) {
+			t.Errorf("%+v: taken for plain: %v", o, k.plain)
+		}
+	}
+}
+
+// goldenFamilySums is what goldenSums is to Update, for a member a line.
+func goldenFamilySums() string {
+	const n = 1009
+	members := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax()}
+	for i := range members {
+		for variant := range 3 {
+			o := members[i]
+			o.Centered = variant > 0
+			o.Momentum = 0.9
+			o.WeightDecay = 0.01
+			o.DecoupledDecay = i%2 == 0
+			o.Nesterov = variant == 2
+			o.Maximize = variant == 1
+			o.GradScale = 0.5
+			members = append(members, o)
+		}
+	}
+	var out strings.Builder
+	for _, o := range members {
+		d, unused := o.allocate(n), o.allocate(n)
+		r := generator(2015)
+		r.ordinary(d[0], unused[1], unused[2])
+		for range 50 {
+			r.ordinary(unused[0], d[1], unused[2])
+			o.Update(d[0], d[1], d.state())
+		}
+		sum := sha256.New()
+		for _, j := range []int{0, 2, 3, 4} {
+			binary.Write(sum, binary.LittleEndian, d[j])
+		}
+		fmt.Fprintf(&out, "%x %+v\n", sum.Sum(nil), o)
+	}
+	return out.String()
+}
+
+func TestMemberGolden(t *testing.T) {
+	const file = "testdata/golden-family.txt"
+	if *updateGolden {
+		useISA(t, "generic")
+		if err := os.WriteFile(file, []byte(goldenFamilySums()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forEachISA(t, func(t *testing.T) {
+		if got := goldenFamilySums(); got != string(want) {
+			t.Errorf("after 50 steps:\n%swant\n%s", got, want)
+		}
+	})
+}
+
+// ---- Rows ----
+
+func TestRMSPropUpdateRows(t *testing.T) {
+	lists := [][]int{{}, {0}, {39}, {3, 4, 17, 39}, {39, 0, 21, 5}}
+	forEachISA(t, func(t *testing.T) {
+		r := generator(16)
+		for _, o := range optionSets {
+			for _, width := range []int{1, 7, 16, 33} {
+				for _, rows := range lists {
+					d := o.allocate(40 * width)
+					r.training(d)
+					grad := d[1][:len(rows)*width]
+					want := d.clone()
+					for i, row := range rows {
+						piece := want.slice(row*width, (row+1)*width)
+						o.Update(piece[0], grad[i*width:][:width], piece.state())
+					}
+					o.UpdateRows(d[0], grad, d.state(), rows, width)
+					d.requireSame(t, fmt.Sprintf("%+v, rows %d of %d", o, rows, width), want)
+				}
+			}
+		}
+	})
+}
+
+// A table that is too long for the bitmap on the stack.
+func TestRMSPropUpdateRowsLong(t *testing.T) {
+	const n = 100_003
+	o := PyTorch()
+	d := o.allocate(n)
+	r := generator(17)
+	r.training(d)
+	want := d.clone()
+	o.Update(want[0], want[1], want.state())
+	rows := make([]int, n)
+	grad := make([]float32, n)
+	for i := range rows {
+		rows[i] = i * 7919 % n // n is prime
+		grad[i] = d[1][rows[i]]
+	}
+	o.UpdateRows(d[0], grad, d.state(), rows, 1)
+	d.requireSame(t, o, want)
+	rows[n-1] = rows[4]
+	err := recovered(func() { o.UpdateRows(d[0], grad, d.state(), rows, 1) })
+	if want := "kernel: rows[4] = rows[100002] = 31676: a row may be listed once"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	d.requireSame(t, "after the panic", want)
+}
+
+// ---- Arguments ----
+
+func TestRMSPropValidate(t *testing.T) {
+	const (
+		finite   = "must be finite in float32 and not negative"
+		momentum = "must be in [0, 1), also in float32"
+	)
+	nan, inf := math.NaN(), math.Inf(1)
+	tests := []struct {
+		change func(o *RMSProp)
+		want   string
+	}{
+		{func(o *RMSProp) { o.LR = nan }, "LR = NaN: " + finite},
+		{func(o *RMSProp) { o.LR = -1 }, "LR = -1: " + finite},
+		{func(o *RMSProp) { o.LR = 1e39 }, "LR = 1e+39: " + finite},
+		{func(o *RMSProp) { o.Rho = nan }, "Rho = NaN: must be in [0, 1]"},
+		{func(o *RMSProp) { o.Rho = -0.5 }, "Rho = -0.5: must be in [0, 1]"},
+		{func(o *RMSProp) { o.Rho = 1.5 }, "Rho = 1.5: must be in [0, 1]"},
+		{func(o *RMSProp) { o.Eps = nan }, "Eps = NaN: " + finite},
+		{func(o *RMSProp) { o.Eps = -1e-7 }, "Eps = -1e-07: " + finite},
+		{func(o *RMSProp) { o.Eps = inf }, "Eps = +Inf: " + finite},
+		{func(o *RMSProp) { o.Momentum = nan }, "Momentum = NaN: " + momentum},
+		{func(o *RMSProp) { o.Momentum = -0.1 }, "Momentum = -0.1: " + momentum},
+		{func(o *RMSProp) { o.Momentum = 1 }, "Momentum = 1: " + momentum},
+		{func(o *RMSProp) { o.Momentum = 1 - 1e-9 }, "Momentum = 0.999999999: " + momentum},
+		{func(o *RMSProp) { o.Nesterov = true }, "Nesterov = true, Momentum = 0: there is no momentum to look ahead of"},
+		{func(o *RMSProp) { o.WeightDecay = nan }, "WeightDecay = NaN: " + finite},
+		{func(o *RMSProp) { o.WeightDecay = -0.1 }, "WeightDecay = -0.1: " + finite},
+		{func(o *RMSProp) { o.WeightDecay = inf }, "WeightDecay = +Inf: " + finite},
+		{func(o *RMSProp) { o.DecoupledDecay = true }, "DecoupledDecay = true, WeightDecay = 0: there is no decay to decouple"},
+		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 1e20, 1e30, true },
+			"LR = 1e+20, WeightDecay = 1e+30: their product must be finite in float32"},
+		{func(o *RMSProp) { o.GradScale = nan }, "GradScale = NaN: " + finite},
+		{func(o *RMSProp) { o.GradScale = -1 }, "GradScale = -1: " + finite},
+		{func(o *RMSProp) { o.GradScale = inf }, "GradScale = +Inf: " + finite},
+		{func(o *RMSProp) { o.InitialMeanSquare = nan }, "InitialMeanSquare = NaN: " + finite},
+		{func(o *RMSProp) { o.InitialMeanSquare = -1 }, "InitialMeanSquare = -1: " + finite},
+		{func(o *RMSProp) { o.LR, o.Rho, o.Nesterov = -1, 2, true },
+			"LR = -1: " + finite + "; Rho = 2: must be in [0, 1]; Nesterov = true, Momentum = 0: there is no momentum to look ahead of"},
+	}
+	for _, test := range tests {
+		o := Keras()
+		test.change(&o)
+		err := o.Validate()
+		if _, ok := errors.AsType[*ArgumentError](err); !ok {
+			t.Errorf("Validate() = %v, want *ArgumentErrors: %s", err, test.want)
+			continue
+		}
+		want := "kernel: " + strings.ReplaceAll(test.want, "; ", "\nkernel: ")
+		if err.Error() != want {
+			t.Errorf("Validate():\n%v\nwant\n%s", err, want)
+		}
+		theta, grad, s := []float32{1}, []float32{2}, []float32{3}
+		requirePanic(t, test.want, func() { o.Update(theta, grad, &State{MeanSquare: s}) })
+		requirePanic(t, test.want, func() { o.UpdateRows(theta, grad, &State{MeanSquare: s}, []int{0}, 1) })
+		requirePanic(t, test.want, func() { o.NewState(1) })
+		if theta[0] != 1 || s[0] != 3 {
+			t.Errorf("something was written before the panic: %s", test.want)
+		}
+	}
+}
+
+// requirePanic wants a panic of f with an *ArgumentError whose message has all
+// that want says, between semicolons.
+func requirePanic(t *testing.T, want string, f func()) {
+	t.Helper()
+	err := recovered(f)
+	argument, ok := errors.AsType[*ArgumentError](err)
+	if !ok {
+		t.Errorf("panic value %v, want an *ArgumentError: %s", err, want)
+		return
+	}
+	for _, part := range strings.Split(want, "; ") {
+		if !slices.Contains(strings.Split(strings.TrimPrefix(argument.Error(), "kernel: "), "; "), part) {
+			t.Errorf("message:\n%s\nlacks\n%s", err, part)
+		}
+	}
+}
+
+func TestRMSPropPanics(t *testing.T) {
+	memory := make([]float32, 24)
+	const lengths = ": lengths must be equal"
+	type call struct {
+		RMSProp
+		d    tensorData
+		rows []int
+	}
+	both := Keras()
+	both.Centered, both.Momentum = true, 0.9
+	tests := []struct {
+		change func(c *call)
+		want   string
+	}{
+		{func(c *call) { c.d[1] = c.d[1][:3] }, "len(grad) = 3, len(theta) = 4" + lengths},
+		{func(c *call) { c.d[2] = c.d[2][:3] }, "len(st.MeanSquare) = 3, len(theta) = 4" + lengths},
+		{func(c *call) { c.d[3] = c.d[3][:3] }, "len(st.MeanGrad) = 3, len(theta) = 4, Centered = true" + lengths},
+		{func(c *call) { c.d[4] = c.d[4][:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0.9" + lengths},
+		{func(c *call) { c.d[3] = nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true: missing, the option needs it"},
+		{func(c *call) { c.d[4] = nil }, "len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9: missing, the option needs it"},
+		{func(c *call) { c.d[3], c.d[4] = nil, nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true: missing, the option needs it; " +
+			"len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9: missing, the option needs it"},
+		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, len(theta) = 4, Centered = false: must be empty without that option"},
+		{func(c *call) { c.Momentum = 0 }, "len(st.Momentum) = 4, len(theta) = 4, Momentum = 0: must be empty without that option"},
+		{func(c *call) { c.d[1] = c.d[0] }, "grad and theta overlap in memory: they must be apart"},
+		{func(c *call) { c.d[2] = c.d[0] }, "theta and st.MeanSquare overlap in memory: they must be apart"},
+		{func(c *call) { c.d[3] = memory[11:15] }, "st.MeanSquare and st.MeanGrad overlap in memory: they must be apart"},
+		{func(c *call) { c.d[4] = memory[7:11] }, "grad and st.Momentum overlap in memory: they must be apart"},
+		{func(c *call) { c.d[4] = memory[13:17] }, "st.MeanGrad and st.Momentum overlap in memory: they must be apart"},
+		{func(c *call) { c.rows = []int{2} }, "rows[0] = 2: must be in [0, 2), the rows of theta"},
+		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1: must be in [0, 2), the rows of theta"},
+		{func(c *call) { c.rows = []int{1, 1} }, "rows[0] = rows[1] = 1: a row may be listed once"},
+		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, len(rows) = 1, width = 2: grad must have a row for each of rows"},
+	}
+	forEachISA(t, func(t *testing.T) {
+		for _, test := range tests {
+			for i := range memory {
+				memory[i] = float32(i + 1)
+			}
+			c := call{RMSProp: both}
+			for i := range c.d {
+				c.d[i] = memory[4*i:][:4]
+			}
+			test.change(&c)
+			if c.rows == nil {
+				requirePanic(t, test.want, func() { c.Update(c.d[0], c.d[1], c.d.state()) })
+				if len(c.d[1]) != 4 { // another message
+					continue
+				}
+				c.rows = []int{1, 0}
+			}
+			requirePanic(t, test.want, func() { c.UpdateRows(c.d[0], c.d[1], c.d.state(), c.rows, 2) })
+			for i, x := range memory {
+				if x != float32(i+1) {
+					t.Errorf("element %d was written before the panic: %s", i, test.want)
+				}
+			}
+		}
+	})
+	o := Keras()
+	requirePanic(t, "st = nil: missing, NewState makes one", func() { o.Update(memory[:1], memory[1:2], nil) })
+	requirePanic(t, "n = -1: must not be negative", func() { o.NewState(-1) })
+	requirePanic(t, "width = 0: must be positive", func() { o.UpdateRows(nil, nil, o.NewState(0), nil, 0) })
+	requirePanic(t, "len(theta) = 3, width = 2: theta must be whole rows",
+		func() { o.UpdateRows(memory[:3], nil, o.NewState(3), nil, 2) })
+	o.Update(nil, nil, o.NewState(0))
+	o.UpdateRows(nil, nil, o.NewState(0), nil, 1)
+}
+
+func TestRMSPropNewState(t *testing.T) {
+	for _, o := range optionSets {
+		st := o.NewState(3)
+		if len(st.MeanSquare) != 3 || (st.MeanGrad != nil) != o.Centered || (st.Momentum != nil) != (o.Momentum != 0) {
+			t.Errorf("%+v: %+v", o, st)
+		}
+		if st.MeanSquare[2] != float32(o.InitialMeanSquare) {
+			t.Errorf("%+v: MeanSquare = %g", o, st.MeanSquare)
+		}
+	}
+}
+
+// ---- Saving ----
+
+func TestRMSPropStateSurvives(t *testing.T) {
+	const n = 301
+	codecs := map[string]func(in, out *State) error{
+		"gob": func(in, out *State) error {
+			var file bytes.Buffer
+			return errors.Join(gob.NewEncoder(&file).Encode(in), gob.NewDecoder(&file).Decode(out))
+		},
+		"json": func(in, out *State) error {
+			file, err := json.Marshal(in)
+			return errors.Join(err, json.Unmarshal(file, out))
+		},
+	}
+	for name, codec := range codecs {
+		r := generator(18)
+		for _, o := range optionSets {
+			d := o.allocate(n)
+			r.training(d)
+			d[2][0], d[2][1] = 1e-40, float32(math.Copysign(0, -1))
+			st := d.state()
+			read := new(State)
+			if err := codec(st, read); err != nil {
+				t.Fatal(name, err)
+			}
+			if !reflect.DeepEqual(st, read) {
+				t.Fatalf("%s: %+v: read back as %v", name, o, read)
+			}
+			tensorData{d[0], d[1], read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d) // -0 too
+			theta := slices.Clone(d[0])
+			for range 3 {
+				o.Update(d[0], d[1], st)
+				o.Update(theta, d[1], read)
+			}
+			tensorData{theta, d[1], read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d)
+		}
+	}
+}

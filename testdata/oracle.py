@@ -1,0 +1,193 @@
+"""Takes RMSProp steps with the framework that its argument names.
+
+It reads one JSON object from standard input: theta, a list of gradients, one a
+step, and cases, which are RMSProp's fields. It answers with one JSON object: the framework's version,
+and for each case theta after each step, and s, m and b after the last one,
+where the framework shows them. Where the framework is not installed, it answers
+with what is missing.
+"""
+
+import json
+import os
+import sys
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# The answer has standard output to itself: what libraries print goes to
+# standard error.
+answer = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
+def listed(x):
+    """A float32 array as numbers that JSON carries without loss."""
+    return [float(e) for e in x]
+
+
+class NumPy:
+    """The published code."""
+
+    def __init__(self):
+        import numpy
+
+        self.np, self.version = numpy, numpy.__version__
+
+    def steps(self, o, theta, grads):
+        np = self.np
+        theta = np.array(theta, np.float32)
+        s = np.zeros_like(theta)
+        lr, rho, eps = o["LR"], o["Rho"], o["Eps"]
+        for grad in grads:
+            grad = np.array(grad, np.float32)
+            s = rho * s + (1 - rho) * grad**2
+            theta = theta - lr / np.sqrt(s + eps) * grad
+            yield theta, {"s": s}
+
+
+class PyTorch:
+    """torch.optim.RMSprop."""
+
+    def __init__(self):
+        import torch
+
+        self.torch, self.version = torch, torch.__version__
+
+    def steps(self, o, theta, grads):
+        torch = self.torch
+        theta = torch.tensor(theta, dtype=torch.float32, requires_grad=True)
+        optimizer = torch.optim.RMSprop(
+            [theta],
+            lr=o["LR"],
+            alpha=o["Rho"],
+            eps=o["Eps"],
+            weight_decay=o["WeightDecay"],
+            momentum=o["Momentum"],
+            centered=o["Centered"],
+            maximize=o["Maximize"],
+        )
+        names = {"s": "square_avg", "m": "grad_avg", "b": "momentum_buffer"}
+        for grad in grads:
+            theta.grad = torch.tensor(grad, dtype=torch.float32)
+            optimizer.step()
+            state = optimizer.state[theta]
+            yield theta.detach(), {k: state[v] for k, v in names.items() if v in state}
+
+
+class TensorFlow:
+    """The operations below tf.compat.v1.train.RMSPropOptimizer."""
+
+    def __init__(self):
+        import tensorflow
+
+        self.tf, self.version = tensorflow, tensorflow.__version__
+
+    def steps(self, o, theta, grads):
+        tf = self.tf
+        theta = tf.Variable(theta, dtype=tf.float32)
+        s = tf.Variable(tf.fill(theta.shape, tf.constant(o["InitialMeanSquare"], tf.float32)))
+        m, b = tf.Variable(tf.zeros_like(theta)), tf.Variable(tf.zeros_like(theta))
+        arguments = {
+            "var": theta.handle,
+            "ms": s.handle,
+            "mom": b.handle,
+            "lr": o["LR"],
+            "rho": o["Rho"],
+            "momentum": o["Momentum"],
+            "epsilon": o["Eps"],
+        }
+        for grad in grads:
+            grad = tf.constant(grad, tf.float32)
+            if o["Centered"]:
+                tf.raw_ops.ResourceApplyCenteredRMSProp(mg=m.handle, grad=grad, **arguments)
+            else:
+                tf.raw_ops.ResourceApplyRMSProp(grad=grad, **arguments)
+            yield theta.numpy(), {"s": s.numpy(), "m": m.numpy(), "b": b.numpy()}
+
+
+class Keras:
+    """keras.optimizers.RMSprop, on whichever backend Keras is set to."""
+
+    def __init__(self):
+        import keras
+
+        if int(keras.__version__.split(".")[0]) < 3:
+            raise ImportError(f"Keras 3: this is {keras.__version__}")
+        self.keras, self.version = keras, f"{keras.__version__} on {keras.backend.backend()}"
+
+    def steps(self, o, theta, grads):
+        keras = self.keras
+        theta = keras.Variable(theta, dtype="float32")
+        optimizer = keras.optimizers.RMSprop(
+            learning_rate=o["LR"],
+            rho=o["Rho"],
+            epsilon=o["Eps"],
+            momentum=o["Momentum"],
+            centered=o["Centered"],
+            weight_decay=o["WeightDecay"] or None,
+        )
+        for grad in grads:
+            optimizer.apply([keras.ops.convert_to_tensor(grad, dtype="float32")], [theta])
+            yield keras.ops.convert_to_numpy(theta), {}
+
+
+class Optax:
+    """optax.rmsprop, compiled."""
+
+    def __init__(self):
+        import jax
+        import optax
+
+        self.jax, self.optax = jax, optax
+        self.version = f"{optax.__version__} on jax {jax.__version__}"
+
+    def steps(self, o, theta, grads):
+        jax, optax = self.jax, self.optax
+        optimizer = optax.rmsprop(
+            o["LR"],
+            decay=o["Rho"],
+            eps=o["Eps"],
+            initial_scale=o["InitialMeanSquare"],
+            eps_in_sqrt=not o["EpsOutside"],
+            centered=o["Centered"],
+            momentum=o["Momentum"] or None,
+            nesterov=o["Nesterov"],
+        )
+
+        @jax.jit
+        def step(theta, grad, state):
+            updates, state = optimizer.update(grad, state)
+            return optax.apply_updates(theta, updates), state
+
+        theta = jax.numpy.array(theta, jax.numpy.float32)
+        state = optimizer.init(theta)
+        # optax subtracts by adding what is negative: so is its trace.
+        names = {"nu": ("s", 1), "mu": ("m", 1), "trace": ("b", -1)}
+        for grad in grads:
+            theta, state = step(theta, jax.numpy.array(grad, jax.numpy.float32), state)
+            shown = {}
+            for part in state:
+                for name, (ours, sign) in names.items():
+                    if hasattr(part, name):
+                        shown[ours] = sign * getattr(part, name)
+            yield theta, shown
+
+
+def main():
+    question = json.load(sys.stdin)
+    try:
+        framework = globals()[sys.argv[1]]()
+    except ImportError as reason:
+        return {"missing": str(reason)}
+    cases = []
+    for o in question["cases"]:
+        thetas = []
+        for theta, state in framework.steps(o, question["theta"], question["grads"]):
+            thetas.append(listed(theta))
+        cases.append({"thetas": thetas, "state": {k: listed(v) for k, v in state.items()}})
+    return {"version": framework.version, "cases": cases}
+
+
+json.dump(main(), answer)
