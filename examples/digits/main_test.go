@@ -31,9 +31,14 @@ func mustRun(t *testing.T, args ...string) result {
 	if status := run(args, &stdout, &stderr); status != 0 || stderr.Len() > 0 {
 		t.Fatalf("%q: status %d, stderr %q", args, status, stderr.String())
 	}
-	m := lastLines.FindStringSubmatch(stdout.String())
+	return lastResult(t, args, stdout.String())
+}
+
+func lastResult(t *testing.T, args []string, printed string) result {
+	t.Helper()
+	m := lastLines.FindStringSubmatch(printed)
 	if m == nil {
-		t.Fatalf("%q: no result at the end of:\n%s", args, stdout.String())
+		t.Fatalf("%q: no result at the end of:\n%s", args, printed)
 	}
 	accuracy, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
@@ -109,25 +114,6 @@ $`)
 	if !want.MatchString(stdout.String()) {
 		t.Errorf("printed\n%s\nwant\n%v", stdout.String(), want)
 	}
-}
-
-func TestFlagErrors(t *testing.T) {
-	for _, test := range []struct{ flag, value, message string }{
-		{"-epochs", "0", "-epochs 0: must be 1 or more"},
-		{"-batch", "-3", "-batch -3: must be 1 or more"},
-		{"-hidden", "0", "-hidden 0: must be 1 to 1024"},
-		{"-hidden", "100000", "-hidden 100000: must be 1 to 1024"},
-		{"-lr", "-0.1", "kernel: lr = -0.1: must be finite in float32 and not negative"},
-		{"-lr", "NaN", "kernel: lr = NaN: must be finite in float32 and not negative"},
-		{"-rho", "1.5", "kernel: rho = 1.5: must be in [0, 1]"},
-		{"-eps", "1e39", "kernel: eps = 1e+39: must be finite in float32 and not negative"},
-	} {
-		mustEnd(t, 1, test.message, test.flag, test.value)
-	}
-	mustEnd(t, 2, "", "-epochs", "many")
-	mustEnd(t, 2, "", "-speed")
-	mustEnd(t, 2, `unexpected argument "fast"`, "fast")
-	mustEnd(t, 0, "", "-help")
 }
 
 func TestOverflow(t *testing.T) {

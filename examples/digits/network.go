@@ -20,9 +20,8 @@ import (
 // order. And nothing comes from package math that is not correctly rounded: Exp
 // and Log differ in their last bits from one machine to another.
 type network struct {
-	// All parameters, the gradient of the loss by each of them, and the running
-	// mean of its square: what Update takes.
-	theta, grad, s []float32
+	// All parameters, and the gradient of the loss by each of them.
+	theta, grad []float32
 
 	weight, slope layers // the parts of theta and of grad
 
@@ -48,7 +47,6 @@ func newNetwork(inputs, hidden int, rng *rand.Rand) *network {
 	n := &network{
 		theta: make([]float32, parameters),
 		grad:  make([]float32, parameters),
-		s:     make([]float32, parameters),
 		x:     make([]float32, inputs),
 		h:     make([]float32, hidden),
 		p:     make([]float32, classes),

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"github.com/seed57504d97/kernel"
+)
+
+// A checkpoint is all that training goes on from, bit for bit.
+type checkpoint struct {
+	Flags  map[string]string // as the user could have given them
+	Images string            // what describe says
+	Epoch  int               // how many are done
+	Random *rand.PCG
+	Order  []int // of the images, in the last epoch: the next shuffles it
+	Theta  []float32
+	State  *kernel.State
+}
+
+// describe tells data sets apart, wherever they lie.
+func describe(train, test *dataset) string {
+	h := sha256.New()
+	for _, set := range []*dataset{train, test} {
+		fmt.Fprintln(h, set.rows, set.cols, set.full, len(set.labels))
+		h.Write(set.pixels)
+		h.Write(set.labels)
+	}
+	return fmt.Sprintf("%d and %d images of %dx%d pixels, sha256 %x…",
+		len(train.labels), len(test.labels), train.rows, train.cols, h.Sum(nil)[:8])
+}
+
+// restore copies what was saved into a checkpoint at the start of the same
+// training.
+func (c *checkpoint) restore(from *checkpoint) error {
+	if from.Images != c.Images {
+		return fmt.Errorf("saved with %s, not %s", from.Images, c.Images)
+	}
+	if from.Random == nil || from.State == nil || from.Epoch < 0 ||
+		len(from.Order) != len(c.Order) || len(from.Theta) != len(c.Theta) ||
+		len(from.State.MeanSquare) != len(c.State.MeanSquare) ||
+		len(from.State.MeanGrad) != len(c.State.MeanGrad) ||
+		len(from.State.Momentum) != len(c.State.Momentum) {
+		return errors.New("its parts do not fit its flags")
+	}
+	c.Epoch = from.Epoch
+	*c.Random = *from.Random
+	copy(c.Order, from.Order)
+	copy(c.Theta, from.Theta)
+	copy(c.State.MeanSquare, from.State.MeanSquare)
+	copy(c.State.MeanGrad, from.State.MeanGrad)
+	copy(c.State.Momentum, from.State.Momentum)
+	return nil
+}
+
+// A header is what a file begins with, big-endian. The checkpoint follows, by
+// encoding/gob.
+type header struct {
+	Magic   [16]byte
+	Version uint32
+	Size    uint64            // of what follows
+	Sum     [sha256.Size]byte // of what follows
+}
+
+var magic = [16]byte([]byte("digits training\n"))
+
+const version = 1 // of the format: another one for each change of checkpoint or of what a flag means
+
+func (c *checkpoint) encode(w io.Writer) error {
+	var body bytes.Buffer
+	if err := gob.NewEncoder(&body).Encode(c); err != nil {
+		return err
+	}
+	h := header{magic, version, uint64(body.Len()), sha256.Sum256(body.Bytes())}
+	if err := binary.Write(w, binary.BigEndian, h); err != nil {
+		return err
+	}
+	_, err := w.Write(body.Bytes())
+	return err
+}
+
+func decode(r io.Reader) (*checkpoint, error) {
+	var h header
+	if err := binary.Read(r, binary.BigEndian, &h); truncated(err) {
+		return nil, errors.New("truncated in its header")
+	} else if err != nil {
+		return nil, err
+	}
+	if h.Magic != magic {
+		return nil, errors.New("not a file that -save has written")
+	}
+	if h.Version != version {
+		return nil, fmt.Errorf("format version %d: must be %d", h.Version, version)
+	}
+	if h.Size > maxBytes {
+		return nil, fmt.Errorf("too large: its header says %d", h.Size)
+	}
+	body, err := io.ReadAll(io.LimitReader(r, int64(h.Size)+1))
+	have := uint64(len(body))
+	switch {
+	case err != nil:
+		return nil, err
+	case have < h.Size:
+		return nil, fmt.Errorf("truncated: %d of %d bytes follow the header", have, h.Size)
+	case have > h.Size:
+		return nil, fmt.Errorf("trailing bytes after the %d that its header says", h.Size)
+	case sha256.Sum256(body) != h.Sum:
+		return nil, errors.New("damaged: its checksum differs")
+	}
+	c := new(checkpoint)
+	if err := gob.NewDecoder(bytes.NewReader(body)).Decode(c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func readCheckpoint(path string) (*checkpoint, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	c, err := decode(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *checkpoint) write(path string) error {
+	if err := replace(path, c.encode); err != nil {
+		return fmt.Errorf("%s: not saved: %w", path, err)
+	}
+	return nil
+}
+
+// replace gives a file new content, all of it or, whenever it fails or the
+// program or the machine stops, none.
+func replace(path string, write func(io.Writer) error) (err error) {
+	// In the same folder, to be on the same disk. One that was left behind is
+	// overwritten.
+	file, err := os.Create(path + ".tmp")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(file.Name())
+		}
+	}()
+	err = write(file)
+	if err == nil {
+		err = file.Sync() // before the name is on it
+	}
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	// The new name reaches the disk with the folder. Not every system can sync
+	// that; without, the old content may come back when the machine stops.
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		dir.Sync()
+		dir.Close()
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/seed57504d97/kernel"
+)
+
+// options are what the flags set.
+type options struct {
+	epochs, batch, hidden  int
+	optimizer              string
+	lr, rho, eps, momentum float64
+	centered               bool
+	workers                int
+	seed                   uint64
+	data, save, resume     string
+
+	flags *flag.FlagSet
+}
+
+// presets are what -optimizer names. Update does what Keras's RMSprop does
+// without its options.
+var presets = map[string]func() kernel.RMSProp{
+	"update":     kernel.Keras,
+	"keras":      kernel.Keras,
+	"pytorch":    kernel.PyTorch,
+	"tensorflow": kernel.TensorFlow,
+	"optax":      kernel.Optax,
+}
+
+func parse(args []string, stderr io.Writer) (*options, error) {
+	f := flag.NewFlagSet("digits", flag.ContinueOnError)
+	o := &options{flags: f}
+	f.SetOutput(stderr)
+	f.IntVar(&o.epochs, "epochs", 30, "passes over the images; with -data: 8")
+	f.IntVar(&o.batch, "batch", 32, "images a step; with -data: 64")
+	f.IntVar(&o.hidden, "hidden", 64, "hidden units")
+	f.StringVar(&o.optimizer, "optimizer", "update", "what takes the steps: update for kernel.Update, or kernel.RMSProp\n"+
+		"by the conventions of keras, pytorch, tensorflow or optax, the `name`")
+	f.Float64Var(&o.lr, "lr", 0.01, "learning rate at the start; with -data: 0.002")
+	f.Float64Var(&o.rho, "rho", 0.9, "share of the old mean square that a step keeps; pytorch: 0.99")
+	f.Float64Var(&o.eps, "eps", 1e-7, "what is added to the mean square, by pytorch to its root;\n"+
+		"pytorch and optax: 1e-8, tensorflow: 1e-10")
+	f.Float64Var(&o.momentum, "momentum", 0, "share of the last step that is kept; not with update")
+	f.BoolVar(&o.centered, "centered", false, "divide by the standard deviation; not with update")
+	f.IntVar(&o.workers, "workers", 1, "goroutines that share a step, 0 for one a core; not with update")
+	f.Uint64Var(&o.seed, "seed", 1, "what the first weights and the order of the images are drawn from")
+	f.StringVar(&o.data, "data", "", "train on the MNIST or Fashion-MNIST files in `folder`")
+	f.StringVar(&o.save, "save", "", "save the training to `file` after each epoch")
+	f.StringVar(&o.resume, "resume", "", "go on with the training in `file`, and with its flags")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		err := fmt.Errorf("unexpected argument %q", f.Arg(0))
+		fmt.Fprintln(stderr, "digits:", err)
+		return nil, err
+	}
+	return o, nil
+}
+
+// given tells which flags the user has set.
+func (o *options) given() map[string]bool {
+	given := map[string]bool{}
+	o.flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	return given
+}
+
+// kept returns the flags that the weights depend on, to be saved with them.
+func (o *options) kept() map[string]string {
+	kept := map[string]string{}
+	o.flags.VisitAll(func(f *flag.Flag) { kept[f.Name] = f.Value.String() })
+	for _, name := range []string{"workers", "save", "resume"} {
+		delete(kept, name)
+	}
+	if path, err := filepath.Abs(o.data); err == nil && o.data != "" {
+		kept["data"] = path // resumed in another folder, too
+	}
+	return kept
+}
+
+// take sets the flags that were not given to the kept ones, which those that
+// were given must not contradict. The images may have moved: they are compared
+// themselves.
+func (o *options) take(kept map[string]string) error {
+	given := o.given()
+	var wrong []string
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		f, value := o.flags.Lookup(name), kept[name]
+		switch {
+		case f == nil:
+			return fmt.Errorf("saved with -%s, which there is not", name)
+		case !given[name]:
+			if err := f.Value.Set(value); err != nil {
+				return fmt.Errorf("saved with -%s %s: %w", name, value, err)
+			}
+		case name != "data" && f.Value.String() != value:
+			wrong = append(wrong, fmt.Sprintf("-%s %s, not %s", name, value, f.Value))
+		}
+	}
+	if wrong != nil {
+		return errors.New("saved with " + strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+const maxHidden = 1 << 10 // more would only take long
+
+// complete sets the flags whose default depends on others, and checks all.
+func (o *options) complete() (err error) {
+	preset, known := presets[o.optimizer]
+	if !known {
+		return fmt.Errorf("-optimizer %s: must be one of %s", o.optimizer,
+			strings.Join(slices.Sorted(maps.Keys(presets)), ", "))
+	}
+	if o.resume == "" {
+		given := o.given()
+		defaults := map[string]any{"rho": preset().Rho, "eps": preset().Eps}
+		if o.data != "" {
+			defaults["epochs"], defaults["batch"], defaults["lr"] = 8, 64, 0.002
+		}
+		for name, value := range defaults {
+			if !given[name] {
+				o.flags.Set(name, fmt.Sprint(value))
+			}
+		}
+	}
+
+	update := o.optimizer == "update"
+	switch {
+	case o.epochs < 1:
+		return fmt.Errorf("-epochs %d: must be 1 or more", o.epochs)
+	case o.batch < 1:
+		return fmt.Errorf("-batch %d: must be 1 or more", o.batch)
+	case o.hidden < 1 || o.hidden > maxHidden:
+		return fmt.Errorf("-hidden %d: must be 1 to %d", o.hidden, maxHidden)
+	case o.workers < 0:
+		return fmt.Errorf("-workers %d: must be 0 or more", o.workers)
+	case update && o.momentum != 0:
+		return fmt.Errorf("-momentum %v: needs another -optimizer than update", o.momentum)
+	case update && o.centered:
+		return errors.New("-centered: needs another -optimizer than update")
+	case update && o.workers != 1:
+		return fmt.Errorf("-workers %d: needs another -optimizer than update", o.workers)
+	case !update:
+		rmsprop := o.rmsprop()
+		if err := rmsprop.Validate(); err != nil {
+			return errors.New(strings.ReplaceAll(err.Error(), "\nkernel: ", "; "))
+		}
+		return nil
+	}
+	// Update knows what the rest may be, and says so where there is nothing to
+	// update, too.
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case *kernel.ArgumentError:
+			err = p
+		default:
+			panic(p)
+		}
+	}()
+	kernel.Update(nil, nil, nil, o.lr, o.rho, o.eps)
+	return nil
+}
+
+// rmsprop is what -optimizer names, with the other flags.
+func (o *options) rmsprop() kernel.RMSProp {
+	r := presets[o.optimizer]()
+	r.LR, r.Rho, r.Eps = o.lr, o.rho, o.eps
+	r.Momentum, r.Centered = o.momentum, o.centered
+	return r
+}
+
+// stepper returns what moves theta against grad by one step, and st along.
+func (o *options) stepper(theta, grad []float32, st *kernel.State) (step func(lr float64), err error) {
+	if o.optimizer == "update" {
+		return func(lr float64) { kernel.Update(theta, grad, st.MeanSquare, lr, o.rho, o.eps) }, nil
+	}
+	optimizer, err := kernel.NewOptimizer(o.rmsprop(), []kernel.Param{{Theta: theta, Grad: grad, State: st}}, o.workers)
+	if err != nil {
+		return nil, err
+	}
+	return func(lr float64) {
+		optimizer.LR = lr
+		optimizer.Step()
+	}, nil
+}
+
+// String is the line on how the network is trained.
+func (o *options) String() string {
+	s := fmt.Sprintf("batch %d, lr %v falling to 0, rho %v, eps %v, seed %d", o.batch, o.lr, o.rho, o.eps, o.seed)
+	if o.optimizer != "update" {
+		s += fmt.Sprintf("; %s, momentum %v, centered %v, workers %d", o.optimizer, o.momentum, o.centered, o.workers)
+	}
+	return s
+}

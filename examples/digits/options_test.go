@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/seed57504d97/kernel"
+)
+
+// The hashes of the weights that the images of pictures end in, on every
+// machine, with a network that is large enough for several workers. Those of
+// update and keras are one: Update does what Keras does.
+var optimizerHashes = []struct{ args, hash string }{
+	{"-optimizer update", "2fc25fa6374136ecede6f3c63a96ab3f4e70ce4f761d227fa20148a27493eb65"},
+	{"-optimizer keras", "2fc25fa6374136ecede6f3c63a96ab3f4e70ce4f761d227fa20148a27493eb65"},
+	{"-optimizer pytorch", "d25793205a295c3d1f63bcd776b2929484749f32e7ed70b4c3c43485acffcacd"},
+	{"-optimizer tensorflow", "736a71e1878a412c5d4fc0ab4e688923b2bd99e5639ea87278d7ff11dea31073"},
+	{"-optimizer optax", "e4b4698da5a6489b11003f0c1837c66590a0f2a4d0ce81122a4920e7c8b7f433"},
+	{"-optimizer keras -momentum 0.9", "47bde480e74564af7af547cf3a27a214124c973980d28c4ae59787d4fc8fdd16"},
+	{"-optimizer pytorch -momentum 0.9 -centered", "c890757febf61418ad08abc14822b0d2e10d1aa04ee7a6c7e02b76c4f3a64b41"},
+	{"-optimizer optax -centered", "88259ae42c683cbbff6611d99efbc4bfa8817f1ec709a190b7fdad3b4657c739"},
+}
+
+func TestOptimizers(t *testing.T) {
+	dir := write(t, pictures())
+	before := kernel.ISA()
+	defer kernel.SetISA(before)
+	for _, isa := range kernel.ISAs() {
+		t.Run(isa, func(t *testing.T) {
+			if err := kernel.SetISA(isa); err != nil {
+				t.Fatal(err)
+			}
+			for _, test := range optimizerHashes {
+				args := append(strings.Fields(test.args), "-data", dir, "-hidden", "400", "-batch", "20", "-epochs", "1")
+				workers := []string{"1", "2", "5"}
+				if test.args == "-optimizer update" {
+					workers = workers[:1]
+				}
+				for _, n := range workers {
+					if got := mustRun(t, append(args, "-workers", n)...).hash; got != test.hash {
+						t.Errorf("%s -workers %s: hash %s, want %s", test.args, n, got, test.hash)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestPresetDefaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("30 epochs each")
+	}
+	for name, preset := range presets {
+		t.Run(name, func(t *testing.T) {
+			if got := mustRun(t, "-optimizer", name); got.accuracy <= 96 {
+				t.Errorf("accuracy %.2f%%, want more than 96%%", got.accuracy)
+			}
+			var stdout, stderr strings.Builder
+			run([]string{"-optimizer", name, "-hidden", "1", "-epochs", "1", "-eps", "0.125"}, &stdout, &stderr)
+			want := fmt.Sprintf("\nbatch 32, lr 0.01 falling to 0, rho %v, eps 0.125, seed 1", preset().Rho)
+			if name != "update" {
+				want += "; " + name + ", momentum 0, centered false, workers 1"
+			}
+			if !strings.Contains(stdout.String(), want+"\n") {
+				t.Errorf("printed\n%s%s\nwant the line %s", stdout.String(), stderr.String(), want)
+			}
+		})
+	}
+}
+
+func TestFlagErrors(t *testing.T) {
+	for _, test := range []struct{ args, message string }{
+		{"-epochs 0", "-epochs 0: must be 1 or more"},
+		{"-batch -3", "-batch -3: must be 1 or more"},
+		{"-hidden 0", "-hidden 0: must be 1 to 1024"},
+		{"-hidden 100000", "-hidden 100000: must be 1 to 1024"},
+		{"-lr -0.1", "kernel: lr = -0.1: must be finite in float32 and not negative"},
+		{"-lr NaN", "kernel: lr = NaN: must be finite in float32 and not negative"},
+		{"-rho 1.5", "kernel: rho = 1.5: must be in [0, 1]"},
+		{"-eps 1e39", "kernel: eps = 1e+39: must be finite in float32 and not negative"},
+		{"-optimizer adam", "-optimizer adam: must be one of keras, optax, pytorch, tensorflow, update"},
+		{"-momentum 0.9", "-momentum 0.9: needs another -optimizer than update"},
+		{"-centered", "-centered: needs another -optimizer than update"},
+		{"-workers 2", "-workers 2: needs another -optimizer than update"},
+		{"-optimizer keras -workers -1", "-workers -1: must be 0 or more"},
+		{"-optimizer optax -momentum 1", "kernel: Momentum = 1: must be in [0, 1), also in float32"},
+		{"-optimizer pytorch -lr -1 -rho 2", "kernel: LR = -1: must be finite in float32 and not negative; " +
+			"Rho = 2: must be in [0, 1]"},
+	} {
+		mustEnd(t, 1, test.message, strings.Fields(test.args)...)
+	}
+	mustEnd(t, 2, "", "-epochs", "many")
+	mustEnd(t, 2, "", "-speed")
+	mustEnd(t, 2, `unexpected argument "fast"`, "fast")
+	mustEnd(t, 0, "", "-help")
+}
