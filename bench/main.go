@@ -28,8 +28,10 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type warnFunc func(format string, args ...any)
 
 const (
-	usualSizes = "1Ki,32Ki,1Mi,64Mi"
-	allSizes   = "1Ki,2Ki,4Ki,8Ki,16Ki,32Ki,64Ki,128Ki,256Ki,512Ki,1Mi,2Mi,4Mi,8Mi,16Mi,32Mi,64Mi"
+	usualSizes  = "1Ki,32Ki,1Mi,64Mi"
+	familySizes = "32Ki,1Mi,16Mi"
+	workerSizes = "64Mi"
+	allSizes    = "1Ki,2Ki,4Ki,8Ki,16Ki,32Ki,64Ki,128Ki,256Ki,512Ki,1Mi,2Mi,4Mi,8Mi,16Mi,32Mi,64Mi"
 )
 
 type options struct {
@@ -37,6 +39,8 @@ type options struct {
 	share          time.Duration
 	samples        bool
 	peers, cross   bool
+	family         bool
+	workers        []int // none: without -workers
 	json, svg, png string
 	baseline       string
 }
@@ -73,7 +77,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		ok = !slices.ContainsFunc(r.Bits, func(v verdict) bool { return !v.same() })
 	} else {
-		r.Rows = measureAll(o, stdout, stderr, warn)
+		if o.workers != nil {
+			r.Rows, r.Collections = measureWorkers(o, stdout, stderr, warn)
+		} else {
+			r.Rows = measureAll(o, stdout, stderr, warn)
+		}
+		if !o.samples {
+			for i := range r.Rows {
+				r.Rows[i].Samples = nil
+			}
+		}
 		if o.baseline != "" {
 			writeChanges(stdout, old, r)
 		}
@@ -105,10 +118,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	sizes := flags.String("sizes", "", "counts of `elements`: "+usualSizes+" if empty, more for a picture")
+	sizes := flags.String("sizes", "", "counts of `elements`: "+usualSizes+" if empty, others for a picture, -family and -workers")
 	flags.DurationVar(&o.share, "time", time.Second, "to measure each implementation for, at each size")
 	flags.BoolVar(&useHugePages, "hugepages", true, "hold large slices in huge pages, where the system gives them")
 	flags.BoolVar(&o.peers, "peers", false, "measure what else there is for an RMSProp step, too")
+	flags.BoolVar(&o.family, "family", false, "instead of Update alone, measure the members of the RMSProp family")
+	workers := flags.String("workers", "", "instead of one thread, measure Optimizer with these `counts` of workers, such as 1,2")
 	flags.BoolVar(&o.cross, "cross", false, "instead of measuring, check the bits on other architectures under emulators, and predict cycles on other CPUs with llvm-mca")
 	flags.StringVar(&o.json, "json", "", "write the results to `file`")
 	flags.BoolVar(&o.samples, "samples", false, "with every sample in the file of -json")
@@ -132,13 +147,36 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.cross && (o.svg != "" || o.png != "" || o.baseline != "") {
 		return fail(errors.New("-cross measures nothing to draw or compare"))
 	}
+	modes := 0
+	for _, on := range []bool{o.cross, o.peers, o.family, *workers != ""} {
+		if on {
+			modes++
+		}
+	}
+	if modes > 1 {
+		return fail(errors.New("-cross, -peers, -family and -workers: one at a time"))
+	}
+	if (o.family || *workers != "") && (o.svg != "" || o.png != "") {
+		return fail(errors.New("-svg and -png: draw Update alone, without -family and -workers"))
+	}
 	if *sizes == "" {
-		*sizes = usualSizes
-		if o.svg != "" || o.png != "" {
+		switch {
+		case o.family:
+			*sizes = familySizes
+		case *workers != "":
+			*sizes = workerSizes
+		case o.svg != "" || o.png != "":
 			*sizes = allSizes
+		default:
+			*sizes = usualSizes
 		}
 	}
 	var err error
+	if *workers != "" {
+		if o.workers, err = parseWorkers(*workers); err != nil {
+			return fail(err)
+		}
+	}
 	if o.sizes, err = parseSizes(*sizes); err != nil {
 		return fail(err)
 	}
@@ -150,15 +188,16 @@ func measureAll(o options, stdout, stderr io.Writer, warn warnFunc) []row {
 	defer func(isa string) { kernel.SetISA(isa) }(kernel.ISA())
 	cpu, unpin := pin()
 	defer unpin()
-	if useHugePages {
-		if err := kernel.AdviseHugePages(make([]float32, 1<<20)); err != nil {
-			warn("without huge pages: %v", err)
-			useHugePages = false
-		}
-	}
+	tryHugePages(warn)
 
 	contenders, shared := ourContenders()
 	sets := 1 // of slices: ours share one
+	write := writeSize
+	if o.family {
+		contenders, shared = familyContenders()
+		sets = 2
+		write = writeFamily
+	}
 	if o.peers {
 		for _, p := range findPeers(warn) {
 			contenders = append(contenders, contender{p, isPeer})
@@ -170,19 +209,17 @@ func measureAll(o options, stdout, stderr io.Writer, warn warnFunc) []row {
 			c.close()
 		}
 	}()
-	sizes := o.sizes
-	if memory, known := availableMemory(); known {
-		sizes = fitting(sizes, sets, memory)
-		if !slices.Equal(sizes, o.sizes) {
-			warn("%s of memory is short for these sizes: measuring %s elements", formatBytes(memory), formatSizes(sizes))
-		}
-	}
+	sizes := fitMemory(o.sizes, sets, warn)
 
 	where := fmt.Sprint("on CPU ", cpu)
 	if cpu < 0 {
 		where = "on any CPU"
 	}
-	fmt.Fprintf(stdout, "\nMedians of up to %d rounds in turns, one thread %s, 20 bytes an element.\n", rounds, where)
+	each := ", 20 bytes an element"
+	if o.family {
+		each = "" // it differs
+	}
+	fmt.Fprintf(stdout, "\nMedians of up to %d rounds in turns, one thread %s%s.\n", rounds, where, each)
 	progress := newProgress(stderr, "measuring", len(sizes)*rounds)
 	tick := func() { progress.Add(1) }
 	say := func(format string, args ...any) { progress.Clear(); warn(format, args...) }
@@ -190,12 +227,7 @@ func measureAll(o options, stdout, stderr io.Writer, warn warnFunc) []row {
 	for _, n := range sizes {
 		measured := measure(contenders, n, o.share, tick, say)
 		progress.Clear() // for the table
-		writeSize(stdout, measured)
-		if !o.samples {
-			for i := range measured {
-				measured[i].Samples = nil
-			}
-		}
+		write(stdout, measured)
 		rows = append(rows, measured...)
 	}
 	progress.Finish()
@@ -203,6 +235,31 @@ func measureAll(o options, stdout, stderr io.Writer, warn warnFunc) []row {
 		warn("other processes had the CPU for %.0f%% of the time: measure again on a quieter machine", 100*lost)
 	}
 	return rows
+}
+
+// tryHugePages warns, once, where the system gives none.
+func tryHugePages(warn warnFunc) {
+	if !useHugePages {
+		return
+	}
+	if err := kernel.AdviseHugePages(make([]float32, 1<<20)); err != nil {
+		warn("without huge pages: %v", err)
+		useHugePages = false
+	}
+}
+
+// fitMemory returns the sizes of which there is memory for that many sets of
+// slices, with a warning where those are others.
+func fitMemory(sizes []int, sets int, warn warnFunc) []int {
+	memory, known := availableMemory()
+	if !known {
+		return sizes
+	}
+	fit := fitting(sizes, sets, memory)
+	if !slices.Equal(fit, sizes) {
+		warn("%s of memory is short for these sizes: measuring %s elements", formatBytes(memory), formatSizes(fit))
+	}
+	return fit
 }
 
 // newProgress shows how far the run is, if w is a terminal.

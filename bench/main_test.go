@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,12 +65,39 @@ func TestRunErrors(t *testing.T) {
 		{[]string{"64Mi"}, 2, `"64Mi"`},
 		{[]string{"-time", "0s"}, 2, "-time"},
 		{[]string{"-cross", "-png", "a.png"}, 2, "-cross"},
+		{[]string{"-workers", "two"}, 2, "-workers"},
+		{[]string{"-workers", "0"}, 2, "-workers"},
+		{[]string{"-family", "-workers", "2"}, 2, "one at a time"},
+		{[]string{"-family", "-peers"}, 2, "one at a time"},
+		{[]string{"-cross", "-workers", "2"}, 2, "one at a time"},
+		{[]string{"-family", "-svg", "a.svg"}, 2, "-svg"},
 		{[]string{"-baseline", filepath.Join(t.TempDir(), "none.json")}, 1, "none.json"},
 		{[]string{"-sizes", "16", "-time", "1ms", "-json", filepath.Join(t.TempDir(), "none", "a.json")}, 1, "a.json"},
 	} {
 		var stdout, stderr strings.Builder
 		if status := run(test.args, &stdout, &stderr); status != test.status || !strings.Contains(stderr.String(), test.want) {
 			t.Errorf("%q: status %d, want %d and %q:\n%s", test.args, status, test.status, test.want, &stderr)
+		}
+	}
+}
+
+// Each mode has sizes of its own, unless there are -sizes.
+func TestParse(t *testing.T) {
+	for _, test := range []struct{ args, sizes, workers string }{
+		{"", usualSizes, "[]"},
+		{"-svg a.svg", allSizes, "[]"},
+		{"-family", familySizes, "[]"},
+		{"-workers 4,2", workerSizes, "[1 4 2]"},
+		{"-family -sizes 7", "7", "[]"},
+		{"-workers 1 -sizes 7,1Ki", "7,1Ki", "[1]"},
+	} {
+		o, err := parse(strings.Fields(test.args), t.Output())
+		if err != nil || formatSizes(o.sizes) != test.sizes || fmt.Sprint(o.workers) != test.workers {
+			t.Errorf("%s: %s elements, %d workers, %v, want %s and %s",
+				test.args, formatSizes(o.sizes), o.workers, err, test.sizes, test.workers)
+		}
+		if want := strings.Contains(test.args, "-family"); o.family != want {
+			t.Errorf("%s: family %t", test.args, o.family)
 		}
 	}
 }

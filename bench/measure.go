@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -32,7 +33,13 @@ type row struct {
 	Steps    int       `json:"steps"` // in each sample
 	spread             // ns per 1,000 elements
 	Samples  []float64 `json:"samples,omitempty"`
+	Traffic  int       `json:"traffic,omitempty"` // bytes an element loaded and stored; none: 20
+	Speedup  *spread   `json:"speedup,omitempty"` // of -workers: over one worker
 }
+
+// gigabytesPerSecond counts the memory that a step has to load and store: if
+// nothing else is said, theta and s twice, grad once.
+func (r row) gigabytesPerSecond() float64 { return float64(cmp.Or(r.Traffic, 5*4)) * 1000 / r.Median }
 
 // A spread sums samples up: half of them lie between the quartiles.
 type spread struct {
@@ -99,7 +106,8 @@ func measure(contenders []contender, n int, share time.Duration, tick func(), wa
 			warn("%s is left out at %s elements: %v", t.name(), formatCount(n), t.err)
 			continue
 		}
-		rows = append(rows, row{t.name(), t.kind, n, t.steps, summarize(t.samples), t.samples})
+		rows = append(rows, row{Name: t.name(), Kind: t.kind, Elements: n, Steps: t.steps,
+			spread: summarize(t.samples), Samples: t.samples, Traffic: trafficOf(t.contender)})
 	}
 	return rows
 }

@@ -61,7 +61,7 @@ func writePicture(file, format string, r report) error {
 		for _, row := range r.Rows {
 			if row.Name == name {
 				k = row.Kind
-				points = append(points, plotter.XY{X: math.Log2(float64(row.Elements)), Y: math.Log2(gigabytesPerSecond(row.Median))})
+				points = append(points, plotter.XY{X: math.Log2(float64(row.Elements)), Y: math.Log2(row.gigabytesPerSecond())})
 			}
 		}
 		slices.SortFunc(points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })

@@ -21,6 +21,8 @@ type report struct {
 	Rows    []row        `json:"rows,omitempty"`
 	Bits    []verdict    `json:"bits,omitempty"`   // of -cross
 	Cycles  []prediction `json:"cycles,omitempty"` // of -cross
+
+	Collections []collection `json:"collections,omitempty"` // of -workers
 }
 
 const unit = "ns per 1,000 elements"
@@ -48,10 +50,6 @@ func readReport(file string) (report, error) {
 	return r, nil
 }
 
-// gigabytesPerSecond counts the memory that a step has to load and store:
-// theta and s twice, grad once.
-func gigabytesPerSecond(nsPer1000 float64) float64 { return 5 * 4 * 1000 / nsPer1000 }
-
 // fastest returns the fastest row of a kind, nil if there is none.
 func fastest(rows []row, k kind) *row {
 	var best *row
@@ -74,7 +72,7 @@ func writeSize(w io.Writer, rows []row) {
 	var t table
 	t.line("", "ns/1000", "quartiles", "GB/s", "of limit", "time/"+best.Name)
 	for _, r := range rows {
-		t.line(r.Name, digits(r.Median), digits(r.Q1)+" to "+digits(r.Q3), digits(gigabytesPerSecond(r.Median)),
+		t.line(r.Name, digits(r.Median), digits(r.Q1)+" to "+digits(r.Q3), digits(r.gigabytesPerSecond()),
 			fmt.Sprintf("%.0f%%", 100*limit.Median/r.Median), fmt.Sprintf("%.2f", r.Median/best.Median))
 	}
 	t.write(w)

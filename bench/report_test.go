@@ -23,7 +23,8 @@ func example() report {
 		for i, name := range []string{"traffic, avx2", "avx2", "generic", "numpy"} {
 			ns := float64(200 + 100*i)
 			k := []kind{isLimit, isKernel, isKernel, isPeer}[i]
-			r.Rows = append(r.Rows, row{name, k, n, 10, spread{ns, ns - 10, ns + 10, ns - 20, ns + 30}, []float64{ns}})
+			r.Rows = append(r.Rows, row{Name: name, Kind: k, Elements: n, Steps: 10,
+				spread: spread{ns, ns - 10, ns + 10, ns - 20, ns + 30}, Samples: []float64{ns}})
 		}
 	}
 	return r

@@ -39,3 +39,10 @@ func threadTime() (had time.Duration, ok bool) {
 	err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
 	return time.Duration(t.Nano()), err == nil
 }
+
+// processTime is how long the threads of this process have had CPUs, together.
+func processTime() (had time.Duration, ok bool) {
+	var t unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t)
+	return time.Duration(t.Nano()), err == nil
+}

@@ -14,5 +14,7 @@ func pin() (cpu int, unpin func()) {
 	return -1, runtime.UnlockOSThread
 }
 
-// threadTime is known on Linux alone.
+// threadTime and processTime are known on Linux alone.
 func threadTime() (had time.Duration, ok bool) { return 0, false }
+
+func processTime() (had time.Duration, ok bool) { return 0, false }

@@ -1,139 +1,201 @@
 #include "textflag.h"
 
-// The memory traffic of an RMSProp step and nothing else: theta, grad and s are
-// loaded, theta and s are stored, one FMA a vector, and what lies 2 KiB on is
-// prefetched, without which memory answers later. What these loops reach is the
-// limit for every implementation.
+// The memory traffic of an RMSProp step and nothing else: theta, grad, s and,
+// where there are any, m and b are loaded, all but grad are stored, one FMA a
+// vector, and what lies 2 KiB on is prefetched, without which memory answers
+// later. What these loops reach is the limit for every implementation.
 //
-//	theta = theta + tiny*g      s = s
+//	theta = theta + tiny*g      s = s      m = m      b = b
 
 #define THETA DI // the next elements
 #define GRAD  SI
 #define S     DX
+#define M     R8
+#define B     R9
 #define N     CX // elements left
-
-// PREFETCH is the cache line that lies 2 KiB on from the i-th of the pointers'.
-#define PREFETCH(i) \
-	PREFETCHT0 (2048+64*i)(THETA) \
-	PREFETCHT0 (2048+64*i)(GRAD)  \
-	PREFETCHT0 (2048+64*i)(S)
 
 DATA ·tinyBits+0(SB)/4, $0x2b800000 // 2^-40, the constant tiny
 GLOBL ·tinyBits(SB), RODATA|NOPTR, $4
 
-// ---- AVX-512: 16 lanes ----
+// ON moves the pointers on, in a loop of 3, 4 or 5 slices.
+#define ON3(bytes) \
+	ADDQ $bytes, THETA \
+	ADDQ $bytes, GRAD  \
+	ADDQ $bytes, S
 
-#define TINY Z31
+#define ON4(bytes) \
+	ON3(bytes)     \
+	ADDQ $bytes, M
 
-// VECTOR is the i-th vector from the pointers on.
-#define VECTOR(i, theta, s) \
-	VMOVUPS     (64*i)(S), s               \
-	VMOVUPS     (64*i)(THETA), theta       \
-	VFMADD231PS (64*i)(GRAD), TINY, theta  \
-	VMOVUPS     s, (64*i)(S)               \
-	VMOVUPS     theta, (64*i)(THETA)
+#define ON5(bytes) \
+	ON4(bytes)     \
+	ADDQ $bytes, B
 
-// func trafficAVX512(theta, grad, s *float32, n int)
-TEXT ·trafficAVX512(SB), NOSPLIT, $0-32
+#define DISTANCE R13 // bytes to what is prefetched: 2 KiB, near the end 0
+
+// PREFETCH is the cache line DISTANCE on from the one at the pointer.
+#define PREFETCH(at, pointer) \
+	PREFETCHT0 (at)(pointer)(DISTANCE*1)
+
+#define PREFETCH3(at) \
+	PREFETCH(at, THETA) \
+	PREFETCH(at, GRAD)  \
+	PREFETCH(at, S)
+
+// VECTOR moves a vector of theta and keeps one of s.
+#define VECTOR(at, theta, s, tiny) \
+	VMOVUPS     (at)(S), s              \
+	VMOVUPS     (at)(THETA), theta      \
+	VFMADD231PS (at)(GRAD), tiny, theta \
+	VMOVUPS     s, (at)(S)              \
+	VMOVUPS     theta, (at)(THETA)
+
+#define KEEP(at, pointer, x) \
+	VMOVUPS (at)(pointer), x \
+	VMOVUPS x, (at)(pointer)
+
+// ELEMENT is one element, where less than a vector is left.
+#define ELEMENT3 \
+	VMOVSS      (S), X1       \
+	VMOVSS      (THETA), X0   \
+	VFMADD231SS (GRAD), X15, X0 \
+	VMOVSS      X1, (S)       \
+	VMOVSS      X0, (THETA)
+
+#define ELEMENT4 \
+	ELEMENT3        \
+	VMOVSS (M), X2  \
+	VMOVSS X2, (M)
+
+#define ELEMENT5 \
+	ELEMENT4        \
+	VMOVSS (B), X3  \
+	VMOVSS X3, (B)
+
+// PASS is all of a function after its arguments. LINE takes a cache line of
+// each slice.
+#define PASS(LINE, ELEMENT, ON) \
+	SUBQ $64, N  \
+	JLT  tail    \
+loop:            \
+	XORL  DISTANCE, DISTANCE \
+	CMPQ  N, $512            \
+	SETGE DISTANCE           \
+	SHLL  $11, DISTANCE      \
+	LINE(0)      \
+	LINE(64)     \
+	LINE(128)    \
+	LINE(192)    \
+	ON(256)      \
+	SUBQ $64, N  \
+	JGE  loop    \
+tail:            \
+	ADDQ $64, N  \
+	JEQ  done    \
+element:         \
+	ELEMENT      \
+	ON(4)        \
+	DECQ N       \
+	JNE  element \
+done:            \
+	VZEROUPPER   \
+	RET
+
+// ---- AVX-512: a line is a vector ----
+
+#define LINE3(at) \
+	PREFETCH3(at) \
+	VECTOR(at, Z0, Z1, Z15)
+
+#define LINE4(at) \
+	PREFETCH(at, M)  \
+	LINE3(at)        \
+	KEEP(at, M, Z2)
+
+#define LINE5(at) \
+	PREFETCH(at, B)  \
+	LINE4(at)        \
+	KEEP(at, B, Z3)
+
+// func traffic3AVX512(theta, grad, s *float32, n int)
+TEXT ·traffic3AVX512(SB), NOSPLIT, $0-32
 	MOVQ theta+0(FP), THETA
 	MOVQ grad+8(FP), GRAD
 	MOVQ s+16(FP), S
 	MOVQ n+24(FP), N
-	VBROADCASTSS ·tinyBits(SB), TINY
+	VBROADCASTSS ·tinyBits(SB), Z15
+	PASS(LINE3, ELEMENT3, ON3)
 
-	SUBQ $64, N
-	JLT  tail
+// func traffic4AVX512(theta, grad, s, m *float32, n int)
+TEXT ·traffic4AVX512(SB), NOSPLIT, $0-40
+	MOVQ theta+0(FP), THETA
+	MOVQ grad+8(FP), GRAD
+	MOVQ s+16(FP), S
+	MOVQ m+24(FP), M
+	MOVQ n+32(FP), N
+	VBROADCASTSS ·tinyBits(SB), Z15
+	PASS(LINE4, ELEMENT4, ON4)
 
-loop:
-	PREFETCH(0)
-	VECTOR(0, Z0, Z4)
-	PREFETCH(1)
-	VECTOR(1, Z1, Z5)
-	PREFETCH(2)
-	VECTOR(2, Z2, Z6)
-	PREFETCH(3)
-	VECTOR(3, Z3, Z7)
-	ADDQ $256, THETA
-	ADDQ $256, GRAD
-	ADDQ $256, S
-	SUBQ $64, N
-	JGE  loop
+// func traffic5AVX512(theta, grad, s, m, b *float32, n int)
+TEXT ·traffic5AVX512(SB), NOSPLIT, $0-48
+	MOVQ theta+0(FP), THETA
+	MOVQ grad+8(FP), GRAD
+	MOVQ s+16(FP), S
+	MOVQ m+24(FP), M
+	MOVQ b+32(FP), B
+	MOVQ n+40(FP), N
+	VBROADCASTSS ·tinyBits(SB), Z15
+	PASS(LINE5, ELEMENT5, ON5)
 
-tail:
-	ADDQ $64, N
-	JEQ  done
+#undef LINE3
+#undef LINE4
+#undef LINE5
 
-element:
-	VMOVSS      (S), X4
-	VMOVSS      (THETA), X0
-	VFMADD231SS (GRAD), X31, X0
-	VMOVSS      X4, (S)
-	VMOVSS      X0, (THETA)
-	ADDQ $4, THETA
-	ADDQ $4, GRAD
-	ADDQ $4, S
-	DECQ N
-	JNE  element
+// ---- AVX2: a line is two vectors ----
 
-done:
-	VZEROUPPER
-	RET
+#define LINE3(at) \
+	PREFETCH3(at) \
+	VECTOR(at, Y0, Y1, Y15) \
+	VECTOR(at+32, Y4, Y5, Y15)
 
-#undef TINY
-#undef VECTOR
+#define LINE4(at) \
+	PREFETCH(at, M)    \
+	LINE3(at)          \
+	KEEP(at, M, Y2)    \
+	KEEP(at+32, M, Y6)
 
-// ---- AVX2: 8 lanes ----
+#define LINE5(at) \
+	PREFETCH(at, B)    \
+	LINE4(at)          \
+	KEEP(at, B, Y3)    \
+	KEEP(at+32, B, Y7)
 
-#define TINY Y15
-
-// VECTOR is the i-th vector from the pointers on.
-#define VECTOR(i, theta, s) \
-	VMOVUPS     (32*i)(S), s               \
-	VMOVUPS     (32*i)(THETA), theta       \
-	VFMADD231PS (32*i)(GRAD), TINY, theta  \
-	VMOVUPS     s, (32*i)(S)               \
-	VMOVUPS     theta, (32*i)(THETA)
-
-// func trafficAVX2(theta, grad, s *float32, n int)
-TEXT ·trafficAVX2(SB), NOSPLIT, $0-32
+// func traffic3AVX2(theta, grad, s *float32, n int)
+TEXT ·traffic3AVX2(SB), NOSPLIT, $0-32
 	MOVQ theta+0(FP), THETA
 	MOVQ grad+8(FP), GRAD
 	MOVQ s+16(FP), S
 	MOVQ n+24(FP), N
-	VBROADCASTSS ·tinyBits(SB), TINY
+	VBROADCASTSS ·tinyBits(SB), Y15
+	PASS(LINE3, ELEMENT3, ON3)
 
-	SUBQ $32, N
-	JLT  tail
+// func traffic4AVX2(theta, grad, s, m *float32, n int)
+TEXT ·traffic4AVX2(SB), NOSPLIT, $0-40
+	MOVQ theta+0(FP), THETA
+	MOVQ grad+8(FP), GRAD
+	MOVQ s+16(FP), S
+	MOVQ m+24(FP), M
+	MOVQ n+32(FP), N
+	VBROADCASTSS ·tinyBits(SB), Y15
+	PASS(LINE4, ELEMENT4, ON4)
 
-loop:
-	PREFETCH(0)
-	VECTOR(0, Y0, Y4)
-	VECTOR(1, Y1, Y5)
-	PREFETCH(1)
-	VECTOR(2, Y2, Y6)
-	VECTOR(3, Y3, Y7)
-	ADDQ $128, THETA
-	ADDQ $128, GRAD
-	ADDQ $128, S
-	SUBQ $32, N
-	JGE  loop
-
-tail:
-	ADDQ $32, N
-	JEQ  done
-
-element:
-	VMOVSS      (S), X4
-	VMOVSS      (THETA), X0
-	VFMADD231SS (GRAD), X15, X0
-	VMOVSS      X4, (S)
-	VMOVSS      X0, (THETA)
-	ADDQ $4, THETA
-	ADDQ $4, GRAD
-	ADDQ $4, S
-	DECQ N
-	JNE  element
-
-done:
-	VZEROUPPER
-	RET
+// func traffic5AVX2(theta, grad, s, m, b *float32, n int)
+TEXT ·traffic5AVX2(SB), NOSPLIT, $0-48
+	MOVQ theta+0(FP), THETA
+	MOVQ grad+8(FP), GRAD
+	MOVQ s+16(FP), S
+	MOVQ m+24(FP), M
+	MOVQ b+32(FP), B
+	MOVQ n+40(FP), N
+	VBROADCASTSS ·tinyBits(SB), Y15
+	PASS(LINE5, ELEMENT5, ON5)

@@ -10,34 +10,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each loop stores theta and s, although s does not change: where one of them
-// may not be written, the store faults. grad may only be read throughout.
+// Each loop stores every slice but grad, although most do not change: where one
+// of them may not be written, the store faults. grad may only be read throughout.
 func TestTrafficStores(t *testing.T) {
-	const n = 100
-	readOnly, err := unix.Mmap(-1, 0, 4*n, unix.PROT_READ, unix.MAP_ANON|unix.MAP_PRIVATE)
+	const longest = 100
+	readOnly, err := unix.Mmap(-1, 0, 4*longest, unix.PROT_READ, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		t.Skip("no anonymous mappings here:", err)
 	}
 	defer unix.Munmap(readOnly)
-	fixed := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(readOnly))), n)
+	fixed := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(readOnly))), longest)
 
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	faults := func(loop trafficLoop, theta, s []float32) (faulted bool) {
+	// faults makes one slice read-only.
+	faults := func(loop trafficLoop, l layout, n, which int) (faulted bool) {
 		defer func() { faulted = recover() != nil }()
-		loop.pass(theta, fixed, s)
+		var x [5][]float32
+		for j := range x {
+			x[j] = make([]float32, n)
+		}
+		x[which] = fixed[:n]
+		m, b := l.only(x[3], x[4])
+		loop.pass(x[0], x[1], x[2], m, b)
 		return
 	}
 	for _, loop := range trafficLoops() {
-		// 1 is the part that takes single elements, 64 the vectors.
-		for _, n := range []int{1, 64} {
-			if faults(loop, make([]float32, n), make([]float32, n)) {
-				t.Errorf("%s, %d elements: grad is written", loop.isa, n)
-			}
-			if !faults(loop, fixed[:n], make([]float32, n)) {
-				t.Errorf("%s, %d elements: theta is not written", loop.isa, n)
-			}
-			if !faults(loop, make([]float32, n), fixed[:n]) {
-				t.Errorf("%s, %d elements: s is not written", loop.isa, n)
+		for _, l := range layouts {
+			// 1 is the part that takes single elements, 64 the vectors.
+			for _, n := range []int{1, 64} {
+				for which, name := range sliceNames {
+					stored := which != 1 && (which != 3 || l.m) && (which != 4 || l.b)
+					if faults(loop, l, n, which) != stored {
+						t.Errorf("%s, %v, %d elements: %s is written: %t, want %t", loop.isa, l, n, name, !stored, stored)
+					}
+				}
 			}
 		}
 	}
