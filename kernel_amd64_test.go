@@ -9,6 +9,9 @@ import (
 
 // Where the AVX2 kernel takes its square roots depends on the CPU.
 func init() {
+	rootsInSoftware = func() bool {
+		return ISA() == "avx512" || ISA() == "avx2" && minEpsAVX2 == minRootEps
+	}
 	for name, eps := range map[string]float32{
 		"roots in hardware": float32(math.Inf(1)),
 		"roots in both":     minRootEps,
