@@ -44,7 +44,7 @@ func BenchmarkUpdate(b *testing.B) {
 }
 
 // BenchmarkData is data on which a plain loop meets subnormal numbers in every
-// step, and is 10 to 40 times slower for it. Here each kind takes the same time.
+// step, and is many times slower for it. Here each kind takes the same time.
 func BenchmarkData(b *testing.B) {
 	const n = 32 << 10
 	kinds := []struct {

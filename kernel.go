@@ -44,7 +44,7 @@ type Float interface{ float32 | float64 }
 // fused, so that the bits are those of the formula written in NumPy on float32
 // arrays.
 //
-// Two rules keep subnormal numbers out, which would make each step 10 to 40
+// Two rules keep subnormal numbers out, which would make each step many
 // times slower without changing what is learned. An element whose gradient is
 // below 2^-63 (1.1e-19) in magnitude is dead: the gradient counts as zero and
 // theta keeps its value. A mean s below 2^-126 (1.2e-38), or negative, counts
