@@ -1,7 +1,7 @@
 package kernel
 
 // memberConstants are the hyperparameters of one member of the family as the
-// implementations use them. The assembly reads the fields by their offsets.
+// implementations use them. The assembly takes the offsets from go_asm.h.
 type memberConstants struct {
 	numerator  float32 //  0: lr, or 1 where lr stays outside the momentum buffer
 	rho        float32 //  4

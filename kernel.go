@@ -80,7 +80,7 @@ type constants struct {
 
 // chunk is how many elements are computed between two stack checks, where the
 // garbage collector can stop a goroutine; assembly itself cannot be preempted.
-// It takes 5 to 30 µs. A multiple of every vector width, so that only a call's
+// It takes assembly 5 to 30 µs. A multiple of every vector width, so that only a call's
 // last chunk has a tail.
 const chunk = 16 << 10
 

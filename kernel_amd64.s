@@ -12,9 +12,10 @@
 // whose result is proven to be the rounded one. Where a lane is dead the step is
 // +0, which leaves every theta as it is, -0 included.
 //
-// Square root and division share one slow unit, the divider. So most vectors
-// take the root in software, on the FMA units, and the others in hardware, in a
-// share that keeps both busy. With v = s + eps and an estimate y of 1/sqrt(v),
+// Square root and division share one slow unit, the divider. So three of four
+// AVX-512 vectors take the root in software, on the FMA units, and the others in
+// hardware; of AVX2's every second one where the CPU gains by it (minEpsAVX2).
+// With v = s + eps and an estimate y of 1/sqrt(v),
 //
 //	A = v*y, H = y/2                    A is near sqrt(v), H near 1/(2*sqrt(v))
 //	R = 1/2 - A*H, A += A*R, H += H*R   Goldschmidt's iteration
