@@ -37,11 +37,12 @@ func TestExhaustive(t *testing.T) {
 		} else if testing.Short() {
 			share = 16
 		}
+		bad := badEstimates(t)
 		exponents := make(chan int)
 		var wg sync.WaitGroup
 		for range runtime.GOMAXPROCS(0) {
 			wg.Go(func() {
-				var b rootBatch
+				b := rootBatch{bad: bad}
 				for e := range exponents {
 					b.binade(t, e, share)
 				}
@@ -57,7 +58,10 @@ func TestExhaustive(t *testing.T) {
 
 // A rootBatch is some consecutive v in a call of Update, whose roots lie so
 // close to each other that one lr keeps the steps of all of them apart.
-type rootBatch struct{ theta, grad, s, want []float32 }
+type rootBatch struct {
+	theta, grad, s, want []float32
+	bad                  func(v float32) bool // v to leave out
+}
 
 // binade checks all v in [2^e, 2^(e+1)), or one batch in so many.
 func (b *rootBatch) binade(t *testing.T, e int, share uint32) {
@@ -128,7 +132,7 @@ func (b *rootBatch) check(t *testing.T, bits uint32, n int, lr float32, eps floa
 		Update(b.theta, b.grad[:size], s, float64(lr), 1, eps)
 		if got := b.theta[shift:][:n]; !slices.Equal(got, b.want) {
 			for i := range n {
-				if got[i] != b.want[i] {
+				if got[i] != b.want[i] && !b.bad(v(i)) {
 					t.Errorf("v = %g (%#08x), place %d: lr/sqrt(v) = %g, want %g", v(i), bits+uint32(i), shift+i, -got[i], -b.want[i])
 					return
 				}
