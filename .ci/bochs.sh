@@ -7,7 +7,7 @@
 # Arguments are those of a test binary. Without one in front, as go test -exec
 # has it, it is built from the folder above. Variables that begin with KERNEL_
 # go with the tests. They run in a Linux of their own, in a copy of the current
-# folder's files and testdata, some hundred times slower than elsewhere. The
+# folder's files and testdata, and take some hundred times as long as elsewhere. The
 # exit status is the tests', or 125 where they did not come to their end, which
 # may also be after $BOCHS_TIMEOUT seconds (900).
 #
