@@ -23,8 +23,8 @@ func TestSumSquaresGuardPages(t *testing.T) {
 	for n := normBlock - 20; n <= normBlock+20; n++ {
 		lengths = append(lengths, n, n+normBlock)
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	forEachSum(t, func(t *testing.T) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of this goroutine
 		for _, n := range lengths {
 			want := genericSum(x[:n])
 			for _, atEnd := range []bool{false, true} {
