@@ -9,10 +9,11 @@ import (
 )
 
 // subnormalAssist is whether the CPU may need microcode to convert a subnormal
-// float32, some 150 cycles each time. Intel counts such assists (FP_ASSIST.SIMD_INPUT:
-// "due to input values"); on AMD's Zen a subnormal takes no longer than any
-// other number. The AVX2 kernel keeps them from the conversion where this is true. That
-// takes it half as long again in the caches, so that it is not the rule.
+// number, some 160 cycles each time. Intel's may: they count assists for input
+// values (FP_ASSIST.SIMD_INPUT). A first-generation Zen does not: there all
+// numbers take the same time. Where it is true, the AVX2 kernel looks for
+// subnormal numbers and converts them otherwise. That takes it 1.4 times as long
+// in the caches even where there are none.
 var subnormalAssist = cpuid.CPU.VendorID != cpuid.AMD
 
 //go:noescape
@@ -21,10 +22,9 @@ func sumSquaresAVX512(x *float32, n int) float64
 //go:noescape
 func sumSquaresAVX2(x *float32, n int) float64
 
-// blockSum returns the sum of squares of x's first block: of all x, where that has no more
-// elements. Whether there are more tells the assembly how far it may prefetch.
-//
-// It must not be inlined: the stack check at its start is where the goroutine can be
+// blockSum returns the sum of squares of x's first block, of all x where that has
+// no more elements. The assembly prefetches from what lies behind. blockSum must
+// not be inlined: the stack check at its start is where the goroutine can be
 // preempted between two blocks.
 //
 //go:noinline

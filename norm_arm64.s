@@ -52,8 +52,8 @@ loop:
 	BGE    loop
 
 tail:
-	// N + 16 elements are left, 0 to 15: they are copied in front of zeros, whose
-	// squares change no sum.
+	// N + 16 elements are left, 0 to 15: they are copied to the stack, before
+	// zeros, whose squares change no sum.
 	ADDS $16, N
 	BEQ  done
 	VEOR V16.B16, V16.B16, V16.B16

@@ -39,7 +39,7 @@ TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-24
 	JLT     tail
 
 loop:
-	// K1: the subnormal elements. Some CPUs take microcode to convert them.
+	// K1: the subnormal elements, which may need microcode to convert.
 	VFPCLASSPSZ $0x20, (X), K1
 	KORTESTW    K1, K1
 	JNE         masked
@@ -56,8 +56,8 @@ next:
 
 tail:
 	// N + 16 elements are left, 0 to 15: K7 has a bit for each. Masked loads do
-	// not touch the other lanes' memory, and make them zero, whose square changes no
-	// sum.
+	// not touch the other lanes' memory, and make zeros of them, whose squares
+	// change no sum.
 	ADDQ  $16, N
 	JEQ   done
 	MOVL  $1, AX
@@ -67,9 +67,9 @@ tail:
 	XORL  N, N
 
 masked:
-	// 16 elements, or K7's, some of which may be subnormal. Those are their mantissa, an
-	// integer, times 2^-149; the others are converted. In either term
-	// are zeros for what the other has.
+	// K7's elements, some of which may be subnormal. Those are their mantissa, an
+	// integer, times 2^-149; the others are converted. In either term are zeros
+	// for what the other has.
 	VMOVUPS.Z     (X), K7, Z2
 	VFPCLASSPSZ   $0x20, Z2, K1
 	KNOTW         K1, K2

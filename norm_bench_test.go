@@ -39,10 +39,10 @@ func BenchmarkSumSquares(b *testing.B) {
 	}
 }
 
-// BenchmarkRead is what there is to reach: the same slices only read, by a loop over
-// 64-bit words, and by the standard library's search for a byte that is not there, which is
-// in assembly on some architectures.
-func BenchmarkRead(b *testing.B) {
+// BenchmarkSumSquaresRead is what there is to reach: the same slices only read,
+// by a loop over 64-bit words, and by the standard library's search for a byte
+// that is not there, which is in assembly on some architectures.
+func BenchmarkSumSquaresRead(b *testing.B) {
 	for _, n := range sumSizes {
 		x := sumData(b, n)
 		for i := range x {
@@ -77,9 +77,9 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkSumSquaresData has subnormal numbers in one of so many elements: some CPUs
-// take long to convert one. The AVX2 kernel looks for them where it believes so; here it
-// is measured both ways.
+// BenchmarkSumSquaresData has a subnormal number in one of so many elements. Some
+// CPUs may take long to convert one; the AVX2 kernel looks for them there, and is
+// measured here both ways.
 func BenchmarkSumSquaresData(b *testing.B) {
 	const n = 32 << 10
 	for _, every := range []int{0, 1, 100, 10_000} {

@@ -7,7 +7,7 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// Clips the gradients of two layers by their common norm: it is 13, and becomes 1.
+// Clips the gradients of two layers by their common norm, 13, to a norm of 1.
 func ExampleSumSquares() {
 	layers := [][]float32{{3, 4}, {0, -12}}
 	var sum float64

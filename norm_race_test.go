@@ -11,7 +11,8 @@ import (
 )
 
 // The race detector sees what the assembly reads: this test starts itself again
-// and races there on purpose, at the last element of the first block and of the last.
+// and races there on purpose, at the last element of the first block and at that
+// of the last.
 func TestSumSquaresRaceIsReported(t *testing.T) {
 	const variable = "KERNEL_TEST_SUM_RACE_AT"
 	x := make([]float32, normBlock+100)

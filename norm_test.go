@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // forEachSum is forEachISA, with every way besides in which an implementation
@@ -163,7 +164,7 @@ func TestSumSquaresOrder(t *testing.T) {
 		{[]int{1, 17, 33}, kept},          // in another lane
 		{[]int{4093, 4077, 4061}, kept},   // in lane 13, the last ones
 		{[]int{8, 4, 2}, lost},            // each added to great's lane by itself
-		{[]int{8, 4, 1, 2}, lost},         //
+		{[]int{8, 4, 1, 2}, lost},         // so with 1's
 		{[]int{1, 9, 5}, kept},            // 1+9, then 5
 		{[]int{1, 3, 11}, kept},           // 3+11, then 1
 		{[]int{4, 12, 2, 10}, lost},       // 4+12, 2+10
@@ -187,9 +188,9 @@ func TestSumSquaresOrder(t *testing.T) {
 	})
 }
 
-// The sum is as near to the true one as its additions allow: each is off by
-// 2^-53 of itself at most, and an element goes through at most 256 in its lane,
-// 4 between lanes and one for each block.
+// The sum is as near to the true one as its additions allow: each is off by at
+// most 2^-53 of itself, and a square goes through 256 in its lane, 4 between lanes
+// and one for each block.
 func TestSumSquaresAccuracy(t *testing.T) {
 	const n = 20*normBlock + 1234
 	r := generator(32)
@@ -275,7 +276,8 @@ func TestSumSquaresSpecials(t *testing.T) {
 	})
 }
 
-// Workers that share a slice, cut between blocks anywhere, make the bits that one call makes.
+// Workers that share a slice, cut between blocks anywhere, make the bits of one
+// call.
 func TestBlockSums(t *testing.T) {
 	forEachSum(t, func(t *testing.T) {
 		r := generator(34)
@@ -330,6 +332,24 @@ func TestSumSquaresConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
+// Were there no stack check between the blocks, each stop of the world would wait
+// for the end of the whole call, here some 200 ms.
+func TestSumSquaresGCIsNotHeldUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes addresses for 1 GB, all of one page of zeros on Linux")
+	}
+	x := make([]float32, 256<<20)
+	sum := func() { SumSquares(x) }
+	forEachSum(t, func(t *testing.T) {
+		sum()
+		waits := gcWaits(9, sum)
+		slices.Sort(waits)
+		if median := waits[len(waits)/2]; median > 50*time.Millisecond {
+			t.Errorf("runtime.GC takes %v beside SumSquares", waits)
+		}
+	})
+}
+
 // The hash of the sums of all kinds of data and many lengths.
 func TestSumSquaresGolden(t *testing.T) {
 	const want = "28be52c722070bdacd77f65d9e836cc7290f47a7228de6a236deb6704ae49aee"
@@ -351,9 +371,10 @@ func TestSumSquaresGolden(t *testing.T) {
 	})
 }
 
-// FuzzSumSquares compares every implementation with the generic code, bit for bit,
-// with NaNs as a class, in one call and in two parts cut between blocks. The elements
-// are data's, 4 bytes each, little-endian, again and again up to the length.
+// FuzzSumSquares compares every implementation with the generic code, bit for
+// bit, NaNs as a class, in one call and in two parts cut between blocks. The
+// elements are data's, 4 bytes each, little-endian, again and again up to the
+// length.
 func FuzzSumSquares(f *testing.F) {
 	for i, n := range []uint16{0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 4095, 4096, 4097, 8192, 12300} {
 		r := generator(i)
