@@ -11,22 +11,25 @@ import (
 
 // arm64Vectors are the vector instructions that the arm64 files may have as
 // WORDs: what is fixed in their bits (Arm Architecture Reference Manual for
-// A-profile, C7.2), the arrangement of their lanes, and how many registers they
-// name: Rd in bits 0 to 4, Rn in 5 to 9, Rm in 16 to 20.
+// A-profile, C7.2), and the registers that they name, with the arrangement of
+// their lanes: Rd in bits 0 to 4, Rn in 5 to 9, Rm in 16 to 20.
 var arm64Vectors = []struct {
 	name        string
 	mask, fixed uint32
-	lanes       string
-	registers   int
+	operands    string
 }{
-	{"fadd", 0xffe0fc00, 0x4e20d400, "4s", 3},
-	{"fsub", 0xffe0fc00, 0x4ea0d400, "4s", 3},
-	{"fmul", 0xffe0fc00, 0x6e20dc00, "4s", 3},
-	{"fdiv", 0xffe0fc00, 0x6e20fc00, "4s", 3},
-	{"fmax", 0xffe0fc00, 0x4e20f400, "4s", 3},
-	{"fsqrt", 0xfffffc00, 0x6ea1f800, "4s", 2},
-	{"fcmgt", 0xffe0fc00, 0x6ea0e400, "4s", 3},
-	{"bic", 0xffe0fc00, 0x4e601c00, "16b", 3},
+	{"fadd", 0xffe0fc00, 0x4e20d400, "v%d.4s, v%d.4s, v%d.4s"},
+	{"fsub", 0xffe0fc00, 0x4ea0d400, "v%d.4s, v%d.4s, v%d.4s"},
+	{"fmul", 0xffe0fc00, 0x6e20dc00, "v%d.4s, v%d.4s, v%d.4s"},
+	{"fdiv", 0xffe0fc00, 0x6e20fc00, "v%d.4s, v%d.4s, v%d.4s"},
+	{"fmax", 0xffe0fc00, 0x4e20f400, "v%d.4s, v%d.4s, v%d.4s"},
+	{"fsqrt", 0xfffffc00, 0x6ea1f800, "v%d.4s, v%d.4s"},
+	{"fcmgt", 0xffe0fc00, 0x6ea0e400, "v%d.4s, v%d.4s, v%d.4s"},
+	{"fadd", 0xffe0fc00, 0x4e60d400, "v%d.2d, v%d.2d, v%d.2d"},
+	{"faddp", 0xfffffc00, 0x7e70d800, "d%d, v%d.2d"},
+	{"fcvtl", 0xfffffc00, 0x0e617800, "v%d.2d, v%d.2s"},
+	{"fcvtl2", 0xfffffc00, 0x4e617800, "v%d.2d, v%d.4s"},
+	{"bic", 0xffe0fc00, 0x4e601c00, "v%d.16b, v%d.16b, v%d.16b"},
 }
 
 // disassemble returns an instruction as GNU's assembler writes it.
@@ -35,11 +38,8 @@ func disassemble(word uint32) string {
 		if word&v.mask != v.fixed {
 			continue
 		}
-		operands := make([]string, v.registers)
-		for i, shift := range []int{0, 5, 16}[:v.registers] {
-			operands[i] = fmt.Sprintf("v%d.%s", word>>shift&31, v.lanes)
-		}
-		return v.name + " " + strings.Join(operands, ", ")
+		registers := []any{word & 31, word >> 5 & 31, word >> 16 & 31}
+		return v.name + " " + fmt.Sprintf(v.operands, registers[:strings.Count(v.operands, "%")]...)
 	}
 	return fmt.Sprintf("unknown instruction %#08x", word)
 }
@@ -47,7 +47,7 @@ func disassemble(word uint32) string {
 // The bytes of each WORD are those of the instruction in its comment, so that a
 // changed comment cannot land without "go generate".
 func TestWords(t *testing.T) {
-	for _, file := range []string{"kernel_arm64.h", "family_arm64.s"} {
+	for _, file := range []string{"kernel_arm64.h", "family_arm64.s", "norm_arm64.s"} {
 		t.Run(file, func(t *testing.T) { testWords(t, file) })
 	}
 	// Where there are none they cannot be wrong.

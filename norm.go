@@ -1,0 +1,64 @@
+package kernel
+
+// normBlock is how many elements SumSquares adds before it begins anew, and
+// normLanes how many sums it adds them to in turn. The bits depend on both.
+const (
+	normBlock = 4096
+	normLanes = 16
+)
+
+// SumSquares returns x[0]² + x[1]² + … in float64, and 0 where there are no
+// elements. Its root is the Euclidean norm, by which gradients are clipped; for
+// the norm of several slices together, add their sums.
+//
+// A sum depends on the order of its additions, since each rounds. Here it is the
+// same for every implementation: x is cut from its start into blocks of 4,096
+// elements. In a block, lane j of 16 adds x[i]² for every i = j mod 16, from the
+// first to the last, and the lanes are added as a tree: j and j+8, then j and
+// j+4, j+2, j+1. The blocks are added from the first to the last:
+// ((b0 + b1) + b2) + … The square of a float32 is exact in float64.
+//
+// Finite elements never overflow. With a NaN among them the result is NaN, with
+// an infinity and no NaN it is +Inf.
+//
+// SumSquares does not allocate, keeps no reference to x and starts no goroutine.
+// Concurrent calls are safe, also on the same slice.
+func SumSquares(x []float32) float64 {
+	var sum float64
+	for ; len(x) > normBlock; x = x[normBlock:] {
+		sum += blockSum(x)
+	}
+	return sum + blockSum(x)
+}
+
+// blockSums sets sums[i] to the sum of squares of block i of x, for all of its
+// (len(x)+normBlock-1)/normBlock blocks. So workers may share a slice, cut
+// between blocks: the sums of all of them, added in order, are SumSquares.
+func blockSums(sums []float64, x []float32) {
+	for i := range sums {
+		sums[i] = blockSum(x[i*normBlock:])
+	}
+}
+
+// sumSquaresGeneric returns the sum of squares of x's first block, of all x where
+// that has no more elements. Every other implementation equals it bit for bit.
+// The compiler may fuse the additions: the products are exact, so that nothing
+// changes.
+func sumSquaresGeneric(x []float32) float64 {
+	x = x[:min(len(x), normBlock)]
+	var lanes [normLanes]float64
+	for ; len(x) >= normLanes; x = x[normLanes:] {
+		for j, v := range (*[normLanes]float32)(x) {
+			lanes[j] += float64(v) * float64(v)
+		}
+	}
+	for j, v := range x {
+		lanes[j] += float64(v) * float64(v)
+	}
+	for half := normLanes / 2; half > 0; half /= 2 {
+		for j := range half {
+			lanes[j] += lanes[j+half]
+		}
+	}
+	return lanes[0]
+}
