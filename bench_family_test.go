@@ -13,7 +13,7 @@ var benchLayouts = []struct {
 	bytes  int64
 }{
 	{"update", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7}, 20},
-	{"plain", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, GradScale: 0.5, WeightDecay: 0.01}, 20},
+	{"plain", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, LossScale: 2, WeightDecay: 0.01}, 20},
 	{"momentum", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9}, 28},
 	{"centered", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Centered: true}, 28},
 	{"both", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}, 36},
@@ -112,14 +112,14 @@ func BenchmarkOptimizer(b *testing.B) {
 			perTensor(b)
 		})
 		for _, workers := range []int{1, 2} {
-			opt, err := NewOptimizer(o, paramsOf(tensors, always), workers)
-			if err != nil {
-				b.Fatal(err)
-			}
+			opt := &Optimizer{Options: o, Workers: workers}
+			params := paramsOf(tensors, always)
 			b.Run(fmt.Sprintf("%s/workers=%d", shape.name, workers), func(b *testing.B) {
 				b.SetBytes(20 * int64(shape.count*shape.len))
 				for b.Loop() {
-					opt.Step()
+					if _, err := opt.Step(params); err != nil {
+						b.Fatal(err)
+					}
 				}
 				perTensor(b)
 			})

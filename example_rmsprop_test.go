@@ -97,11 +97,11 @@ func ExampleState() {
 
 func ExampleRMSProp_Validate() {
 	o := kernel.Keras()
-	o.LR, o.Nesterov = -0.1, true
+	o.LR, o.Momentum = -0.1, 1
 	fmt.Println(o.Validate())
 	// Output:
-	// kernel: LR = -0.1: must be finite in float32 and not negative
-	// kernel: Nesterov = true, Momentum = 0: there is no momentum to look ahead of
+	// kernel: LR = -0.1: must be in [0, 2^64]
+	// kernel: Momentum = 1: must be in [0, 1), also in float32
 }
 
 // An embedding of four words in two dimensions, of which a batch had two.
@@ -117,22 +117,23 @@ func ExampleRMSProp_UpdateRows() {
 
 // Two tensors on all cores, with a learning rate that falls.
 func ExampleOptimizer() {
-	weights := kernel.Param{Theta: make([]float32, 1000), Grad: make([]float32, 1000)}
-	bias := kernel.Param{Theta: make([]float32, 10), Grad: make([]float32, 10)}
-	opt, err := kernel.NewOptimizer(kernel.Keras(), []kernel.Param{weights, bias}, 0)
-	if err != nil {
-		fmt.Println(err)
-		return
+	opt := &kernel.Optimizer{Options: kernel.Keras()}
+	params := []kernel.Param{
+		{Theta: make([]float32, 1000), Grad: make([]float32, 1000)},
+		{Theta: make([]float32, 10), Grad: make([]float32, 10)},
 	}
 	for step := range 1000 {
-		for _, param := range []kernel.Param{weights, bias} {
+		for _, param := range params {
 			for i := range param.Theta {
 				param.Grad[i] = 2 * (param.Theta[i] - 1)
 			}
 		}
-		opt.LR = 0.01 / (1 + 0.01*float64(step))
-		opt.Step()
+		opt.Options.LR = 0.01 / (1 + 0.01*float64(step))
+		if _, err := opt.Step(params); err != nil {
+			fmt.Println(err)
+			return
+		}
 	}
-	fmt.Printf("%.2f %.2f\n", weights.Theta[999], bias.Theta[9])
+	fmt.Printf("%.2f %.2f\n", params[0].Theta[999], params[1].Theta[9])
 	// Output: 1.00 1.00
 }

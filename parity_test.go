@@ -274,7 +274,7 @@ func TestParityWithFormulas(t *testing.T) {
 					continue
 				}
 				lr, rho, eps := f.preset.LR, f.preset.Rho, f.preset.Eps
-				scale := o.GradScale
+				scale := o.LossScale
 				o.LR, o.Rho, o.Eps, o.LROutside = lr, rho, eps, f.preset.LROutside
 				o.InitialMeanSquare = f.preset.InitialMeanSquare
 				if !f.eitherEps {
@@ -301,7 +301,7 @@ func TestParityWithFormulas(t *testing.T) {
 						x := &refs[i]
 						g := float64(d[1][i])
 						if scale != 0 { // a framework's caller does that, in float32
-							g = float64(float32(g * scale))
+							g = float64(float32(g * float64(float32(1/scale))))
 						}
 						before := x.theta
 						moved := f.step(x, g, &o)

@@ -63,11 +63,13 @@ func TestGCIsNotHeldUp(t *testing.T) {
 func optimizerLong(b *testing.B) func() {
 	o := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, WeightDecay: 0.01}
 	const n = 40 << 20
-	opt, err := NewOptimizer(o, []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}}, 1)
-	if err != nil {
-		b.Fatal(err)
+	opt := &Optimizer{Options: o, Workers: 1}
+	params := []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}}
+	return func() {
+		if _, err := opt.Step(params); err != nil {
+			b.Error(err)
+		}
 	}
-	return opt.Step
 }
 
 func BenchmarkGCWait(b *testing.B) {

@@ -118,7 +118,7 @@ $`)
 
 func TestOverflow(t *testing.T) {
 	for _, args := range [][]string{
-		{"-lr", "1e30"},
+		{"-lr", "1e19"},
 		{"-rho", "1", "-eps", "0"}, // divides by the root of 0
 	} {
 		var stdout, stderr strings.Builder

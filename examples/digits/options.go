@@ -185,13 +185,11 @@ func (o *options) stepper(theta, grad []float32, st *kernel.State) (step func(lr
 	if o.optimizer == "update" {
 		return func(lr float64) { kernel.Update(theta, grad, st.MeanSquare, lr, o.rho, o.eps) }, nil
 	}
-	optimizer, err := kernel.NewOptimizer(o.rmsprop(), []kernel.Param{{Theta: theta, Grad: grad, State: st}}, o.workers)
-	if err != nil {
-		return nil, err
-	}
+	optimizer := &kernel.Optimizer{Options: o.rmsprop(), Workers: o.workers}
+	params := []kernel.Param{{Theta: theta, Grad: grad, State: st}}
 	return func(lr float64) {
-		optimizer.LR = lr
-		optimizer.Step()
+		optimizer.Options.LR = lr
+		optimizer.Step(params)
 	}, nil
 }
 

@@ -75,8 +75,8 @@ func TestFlagErrors(t *testing.T) {
 		{"-batch -3", "-batch -3: must be 1 or more"},
 		{"-hidden 0", "-hidden 0: must be 1 to 1024"},
 		{"-hidden 100000", "-hidden 100000: must be 1 to 1024"},
-		{"-lr -0.1", "kernel: lr = -0.1: must be finite in float32 and not negative"},
-		{"-lr NaN", "kernel: lr = NaN: must be finite in float32 and not negative"},
+		{"-lr -0.1", "kernel: lr = -0.1: must be in [0, 2^64]"},
+		{"-lr NaN", "kernel: lr = NaN: must be in [0, 2^64]"},
 		{"-rho 1.5", "kernel: rho = 1.5: must be in [0, 1]"},
 		{"-eps 1e39", "kernel: eps = 1e+39: must be finite in float32 and not negative"},
 		{"-optimizer adam", "-optimizer adam: must be one of keras, optax, pytorch, tensorflow, update"},
@@ -85,7 +85,7 @@ func TestFlagErrors(t *testing.T) {
 		{"-workers 2", "-workers 2: needs another -optimizer than update"},
 		{"-optimizer keras -workers -1", "-workers -1: must be 0 or more"},
 		{"-optimizer optax -momentum 1", "kernel: Momentum = 1: must be in [0, 1), also in float32"},
-		{"-optimizer pytorch -lr -1 -rho 2", "kernel: LR = -1: must be finite in float32 and not negative; " +
+		{"-optimizer pytorch -lr -1 -rho 2", "kernel: LR = -1: must be in [0, 2^64]; " +
 			"Rho = 2: must be in [0, 1]"},
 	} {
 		mustEnd(t, 1, test.message, strings.Fields(test.args)...)
