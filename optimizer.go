@@ -59,17 +59,18 @@ type Optimizer struct {
 	written    []span        // theta and states, sorted
 	grads      []span        // gradients, sorted, where they have to be apart
 	gradsApart bool
-	order      []int32 // the places in params by address of theta
+	order      []int32 // the places in params by address of theta, those without elements at the end
 	cuts       []cut   // the borders of the units of work
 	elements   int
-	blocks     int // of normBlock elements
-	workers    int // that the cuts are for
+	block      []int // the first of each tensor's blocks of normBlock elements, and how many there are
+	workers    int   // that the cuts are for
 
 	// One step.
 	params  []Param
 	moved   []int32 // places in params of the gradients that are not where they were
 	groups  []group
-	active  int // elements that have a gradient
+	group   []int32 // of each tensor
+	active  int     // elements that have a gradient
 	skipped bool
 	sums    []float64 // of squares, by block
 	crew    crew
@@ -82,8 +83,6 @@ type Optimizer struct {
 type knownTensor struct {
 	n                    int
 	theta, grad, s, m, b uintptr
-	block                int   // the first of its blocks
-	group                int32 // in this step
 }
 
 // group is what the tensors share that have the same options and are at the
@@ -158,11 +157,6 @@ func (p *Optimizer) Step(params []Param) (Report, error) {
 			g := &p.groups[i]
 			g.params = g.options.params(factor, g.options.rhoAt(g.step+1))
 		}
-		for i := range params {
-			if param := &params[i]; !param.idle() {
-				param.State.Step++
-			}
-		}
 	}
 	if !p.skipped || p.ZeroGrad {
 		p.crew.run(p.useful(), len(p.cuts)-1, p.move)
@@ -235,16 +229,19 @@ func (p *Optimizer) useful() int { return min(p.workers, 1+p.active/share) }
 func (p *Optimizer) moveUnit(unit int) {
 	from, to := p.cuts[unit], p.cuts[unit+1]
 	for at := from; at.tensor <= to.tensor && at != to; at = (cut{at.tensor + 1, 0}) { // to may be behind the last tensor
-		param, k := &p.params[p.order[at.tensor]], &p.known[p.order[at.tensor]]
-		if param.Grad == nil {
+		i := p.order[at.tensor]
+		param := &p.params[i]
+		if param.idle() {
 			continue
 		}
-		end := k.n
+		end := len(param.Theta)
 		if at.tensor == to.tensor {
 			end = to.at
 		}
-		st := param.State
-		g := &p.groups[k.group].params
+		st, g := param.State, &p.groups[p.group[i]].params
+		if at.at == 0 && !p.skipped {
+			st.Step++
+		}
 		t := tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}
 		switch {
 		case p.ZeroGrad:
@@ -255,7 +252,7 @@ func (p *Optimizer) moveUnit(unit int) {
 				}
 				clear(piece.grad)
 			}
-		case at.at == 0 && end == k.n:
+		case end-at.at == len(t.theta):
 			g.run(t, p.active)
 		default:
 			g.run(t.slice(at.at, end), p.active)
@@ -269,8 +266,9 @@ func (t *tensor) slice(start, end int) tensor {
 
 // norm is the norm of all gradients, divided by their LossScale.
 func (p *Optimizer) norm() float64 {
-	p.sums = slices.Grow(p.sums[:0], p.blocks)[:p.blocks]
-	p.crew.run(p.useful(), (p.blocks+blocksPerUnit-1)/blocksPerUnit, p.sum)
+	blocks := p.block[len(p.params)]
+	p.sums = slices.Grow(p.sums[:0], blocks)[:blocks]
+	p.crew.run(p.useful(), (blocks+blocksPerUnit-1)/blocksPerUnit, p.sum)
 
 	scale, same := 0.0, true
 	for i := range p.groups {
@@ -280,17 +278,16 @@ func (p *Optimizer) norm() float64 {
 		}
 	}
 	total := 0.0
-	for i := range p.known {
-		k := &p.known[i]
-		if k.n == 0 || p.params[i].Grad == nil {
+	for i := range p.params {
+		if p.params[i].idle() {
 			continue
 		}
 		sum := 0.0
-		for _, block := range p.sums[k.block:][:blocksOf(k.n)] {
+		for _, block := range p.sums[p.block[i]:p.block[i+1]] {
 			sum += block
 		}
 		if !same {
-			s := p.groups[k.group].options.lossScale()
+			s := p.groups[p.group[i]].options.lossScale()
 			sum /= s * s
 		}
 		total += sum
@@ -301,25 +298,20 @@ func (p *Optimizer) norm() float64 {
 	return math.Sqrt(total) / scale
 }
 
-// blocksOf is how many blocks n elements are in.
-func blocksOf(n int) int { return (n + normBlock - 1) / normBlock }
-
 // sumUnit sums the squares of some blocks of gradients.
 func (p *Optimizer) sumUnit(unit int) {
 	first := unit * blocksPerUnit
-	behind := min(first+blocksPerUnit, p.blocks)
+	behind := min(first+blocksPerUnit, len(p.sums))
 	// The tensor that has the first block is the last that begins no later: one
 	// without elements begins where the next one does.
-	i := sort.Search(len(p.known), func(i int) bool { return p.known[i].block > first }) - 1
+	i := sort.Search(len(p.block), func(i int) bool { return p.block[i] > first }) - 1
 	for ; first < behind; i++ {
-		k := &p.known[i]
-		from := first - k.block
-		n := min(blocksOf(k.n), from+behind-first) - from
+		end := min(p.block[i+1], behind)
 		if grad := p.params[i].Grad; grad != nil {
-			grad = grad[from*normBlock : min((from+n)*normBlock, k.n)]
-			blockSums(p.sums[first:][:n], grad)
+			grad = grad[(first-p.block[i])*normBlock:]
+			blockSums(p.sums[first:end], grad[:min(len(grad), (end-first)*normBlock)])
 		}
-		first += n
+		first = end
 	}
 }
 
@@ -336,8 +328,9 @@ func (p *Optimizer) check(params []Param) error {
 	}
 	p.valid = false
 	p.groups, p.moved = p.groups[:0], p.moved[:0]
+	p.group = slices.Grow(p.group[:0], len(params))[:len(params)]
 	p.active = 0
-	_, valid := p.group(&p.Options, 0)
+	_, valid := p.join(&p.Options, 0)
 	fits = fits && valid
 	missing := false
 	for i := range params {
@@ -356,7 +349,7 @@ func (p *Optimizer) check(params []Param) error {
 				step = st.Step
 			}
 		}
-		if k.group, valid = p.group(o, step); !valid {
+		if p.group[i], valid = p.join(o, step); !valid {
 			fits = false
 		}
 		if idle {
@@ -366,7 +359,7 @@ func (p *Optimizer) check(params []Param) error {
 		fits = fits && len(param.Grad) == n
 		if n > 0 {
 			p.active += n
-			p.groups[k.group].active = true
+			p.groups[p.group[i]].active = true
 		}
 		if address(param.Grad) != k.grad {
 			p.moved = append(p.moved, int32(i))
@@ -416,8 +409,8 @@ func address(x []float32) uintptr {
 // few, and if each tensor had its own, to search them all would take long.
 const recent = 8
 
-// group returns the group of a tensor, and whether its options are valid.
-func (p *Optimizer) group(o *RMSProp, step int) (int32, bool) {
+// join returns the group of a tensor, and whether its options are valid.
+func (p *Optimizer) join(o *RMSProp, step int) (int32, bool) {
 	for i := len(p.groups) - 1; i >= max(0, len(p.groups)-recent); i-- {
 		if g := &p.groups[i]; g.step == step && (g.options == o || *g.options == *o) {
 			return int32(i), true
@@ -432,16 +425,16 @@ func (p *Optimizer) group(o *RMSProp, step int) (int32, bool) {
 // learn finds out where the slices lie, anew, and whether they are apart.
 func (p *Optimizer) learn(params []Param) bool {
 	p.written, p.gradsApart = p.written[:0], false
-	p.elements, p.blocks = 0, 0
+	p.elements, p.block = 0, append(p.block[:0], 0)
 	for i := range params {
 		param, k := &params[i], &p.known[i]
-		*k = knownTensor{n: len(param.Theta), theta: address(param.Theta), grad: address(param.Grad), block: p.blocks, group: k.group}
+		*k = knownTensor{n: len(param.Theta), theta: address(param.Theta), grad: address(param.Grad)}
 		if st := param.State; st != nil {
 			k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.Momentum)
 		}
 		p.written = appendTensor(p.written, i, param.Theta, nil, param.State, false)
 		p.elements += k.n
-		p.blocks += blocksOf(k.n)
+		p.block = append(p.block, p.block[i]+(k.n+normBlock-1)/normBlock)
 	}
 	sortSpans(p.written)
 	if !apart(p.written) {
