@@ -263,27 +263,30 @@ func some(x []float32) []float32 {
 func (o *RMSProp) lossScale() float64 { return cmp.Or(o.LossScale, 1) }
 
 // rhoAt is the share of the old means that step t = 1, 2, … of a state keeps.
+//
+// 1 - rho^t is (1-rho)*(1 + rho + … + rho^(t-1)). By that sum rho_t has all its
+// digits where 1 - rho^t would have lost some, and rho = 1 is no exception.
+// math.Pow would differ in its last bits from machine to machine; here each
+// product is rounded, none is fused with a sum.
 func (o *RMSProp) rhoAt(t int) float64 {
-	switch {
-	case !o.BiasCorrection:
+	if !o.BiasCorrection {
 		return o.Rho
-	case o.Rho == 1: // the limit
-		return 1 - 1/float64(t)
 	}
-	return 1 - (1-o.Rho)/(1-power(o.Rho, t))
+	sum, _ := powers(o.Rho, t)
+	return 1 - 1/sum
 }
 
-// power returns x^n for n > 0. math.Pow differs in its last bits from machine
-// to machine; here each product is rounded, and none is fused with a sum.
-func power(x float64, n int) float64 {
-	y := 1.0
-	for ; n > 0; n /= 2 {
-		if n%2 != 0 {
-			y = float64(y * x)
-		}
-		x = float64(x * x)
+// powers returns 1 + x + … + x^(n-1) and x^n.
+func powers(x float64, n int) (sum, power float64) {
+	if n == 0 {
+		return 0, 1
 	}
-	return y
+	sum, power = powers(x, n/2)
+	sum, power = sum+float64(power*sum), power*power
+	if n%2 != 0 {
+		sum, power = 1+float64(x*sum), power*x
+	}
+	return sum, power
 }
 
 // ---- Checks ----

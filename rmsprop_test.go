@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"os"
 	"reflect"
 	"slices"
@@ -552,56 +553,6 @@ func TestMemberGolden(t *testing.T) {
 	})
 }
 
-// ---- Rows ----
-
-func TestRMSPropUpdateRows(t *testing.T) {
-	lists := [][]int{{}, {0}, {39}, {3, 4, 17, 39}, {39, 0, 21, 5}}
-	forEachISA(t, func(t *testing.T) {
-		r := generator(16)
-		for _, o := range optionSets {
-			for _, width := range []int{1, 7, 16, 33} {
-				for _, rows := range lists {
-					d := o.allocate(40 * width)
-					r.training(d)
-					grad := d[1][:len(rows)*width]
-					want := d.clone()
-					for i, row := range rows {
-						piece := want.slice(row*width, (row+1)*width)
-						o.Update(piece[0], grad[i*width:][:width], piece.state())
-					}
-					o.UpdateRows(d[0], grad, d.state(), rows, width)
-					d.requireSame(t, fmt.Sprintf("%+v, rows %d of %d", o, rows, width), want)
-				}
-			}
-		}
-	})
-}
-
-// A table that is too long for the bitmap on the stack.
-func TestRMSPropUpdateRowsLong(t *testing.T) {
-	const n = 100_003
-	o := PyTorch()
-	d := o.allocate(n)
-	r := generator(17)
-	r.training(d)
-	want := d.clone()
-	o.Update(want[0], want[1], want.state())
-	rows := make([]int, n)
-	grad := make([]float32, n)
-	for i := range rows {
-		rows[i] = i * 7919 % n // n is prime
-		grad[i] = d[1][rows[i]]
-	}
-	o.UpdateRows(d[0], grad, d.state(), rows, 1)
-	d.requireSame(t, o, want)
-	rows[n-1] = rows[4]
-	err := recovered(func() { o.UpdateRows(d[0], grad, d.state(), rows, 1) })
-	if want := "kernel: rows[4] = rows[100002] = 31676: a row may be listed once"; err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
-	}
-	d.requireSame(t, "after the panic", want)
-}
-
 // ---- Arguments ----
 
 func TestRMSPropValidate(t *testing.T) {
@@ -753,6 +704,8 @@ func TestRMSPropPanics(t *testing.T) {
 		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1: must be in [0, 2), the rows of theta"},
 		{func(c *call) { c.rows = []int{1, 1} }, "rows[0] = rows[1] = 1: a row may be listed once"},
 		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, len(rows) = 1, width = 2: grad must have a row for each of rows"},
+		{func(c *call) { c.rows = []int{0, 1}; c.d[1] = make([]float32, 5) }, "len(grad) = 5, len(rows) = 2, width = 2: grad must have a row for each of rows"},
+		{func(c *call) { c.rows = []int{0}; c.d[1] = memory[19:21] }, "st.Momentum and grad overlap: grad begins 12 bytes from st.Momentum, len(st.Momentum) = 4" + apart},
 	}
 	forEachISA(t, func(t *testing.T) {
 		for _, test := range tests {
@@ -792,6 +745,100 @@ func TestRMSPropPanics(t *testing.T) {
 		func() { o.UpdateRows(memory[:3], nil, o.NewState(3), nil, 2) })
 	o.Update(nil, nil, o.NewState(0))
 	o.UpdateRows(nil, nil, o.NewState(0), nil, 1)
+	// Slices side by side, and an empty one inside another, do not overlap.
+	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], Momentum: memory[6:6]})
+	o.Update(memory[1:1], memory[2:2], &State{MeanSquare: memory[3:3]})
+}
+
+// Neutral options have the bits of those without.
+func TestRMSPropNeutralOptions(t *testing.T) {
+	r := generator(27)
+	for _, o := range optionSets {
+		same := o
+		if o.Momentum == 0 {
+			same.Nesterov = !same.Nesterov
+		}
+		if o.WeightDecay == 0 {
+			same.DecoupledDecay = !same.DecoupledDecay
+		}
+		if o.LossScale == 0 {
+			same.LossScale = 1
+		}
+		d := o.allocate(301)
+		r.training(d)
+		for i := range 100 {
+			r.special(d, i)
+		}
+		got := d.clone()
+		o.Update(d[0], d[1], d.state())
+		same.Update(got[0], got[1], got.state())
+		got.requireSame(t, o, d)
+	}
+}
+
+// ---- Bias correction ----
+
+func TestRMSPropRhoAt(t *testing.T) {
+	for _, rho := range []float64{0, 1e-300, 0.5, 0.9, 0.95, 0.99, 0.999, 1 - 1e-6, math.Nextafter(1, 0)} {
+		o := RMSProp{Rho: rho, BiasCorrection: true}
+		if got := o.rhoAt(1); got != 0 {
+			t.Errorf("Rho = %v: %v at step 1, want 0", rho, got)
+		}
+		// The means of Adam, corrected: s_t/(1-rho^t) is a mean of s_(t-1)/(1-rho^(t-1)) and g².
+		power := new(big.Float).SetPrec(200).SetInt64(1)
+		one := new(big.Float).SetPrec(200).SetInt64(1)
+		exact := new(big.Float).SetPrec(200).SetFloat64(rho)
+		for step := 1; step <= 2000; step++ {
+			before := new(big.Float).Sub(one, power)
+			power.Mul(power, exact)
+			want := new(big.Float).Mul(exact, before)
+			want.Quo(want, new(big.Float).Sub(one, power))
+			w, _ := want.Float64()
+			if got := o.rhoAt(step); math.Abs(got-w) > 1e-15 {
+				t.Fatalf("Rho = %v: %v at step %d, want %v", rho, got, step, w)
+			}
+		}
+		if got := o.rhoAt(math.MaxInt); math.Abs(got-rho) > 1e-12 && rho < 1-1e-9 {
+			t.Errorf("Rho = %v: %v in the end", rho, got)
+		}
+		o.BiasCorrection = false
+		if got := o.rhoAt(1); got != rho {
+			t.Errorf("Rho = %v: %v without BiasCorrection", rho, got)
+		}
+	}
+	o := RMSProp{Rho: 1, BiasCorrection: true} // the mean of all steps
+	for step := 1; step < 100; step++ {
+		if got, want := o.rhoAt(step), float64(step-1)/float64(step); math.Abs(got-want) > 1e-15 {
+			t.Errorf("Rho = 1: %v at step %d, want %v", got, step, want)
+		}
+	}
+}
+
+// The first step forgets what was there, NaN too; a state that says it is
+// further does not. Steps are counted with and without.
+func TestRMSPropBiasCorrectionStart(t *testing.T) {
+	forEachISA(t, func(t *testing.T) {
+		o := Optax()
+		o.LR, o.Eps, o.BiasCorrection, o.Centered = 0.5, 0, true, true
+		o.Eps = 1
+		theta, grad := []float32{0, 0}, []float32{2, 2}
+		st := &State{MeanSquare: []float32{7, 1e30}, MeanGrad: []float32{3, -3}}
+		o.Update(theta, grad, st)
+		requireSame(t, "s", st.MeanSquare, []float32{4, 4})
+		requireSame(t, "m", st.MeanGrad, []float32{2, 2})
+		requireSame(t, "theta", theta, []float32{-1, -1})
+		if st.Step != 1 {
+			t.Errorf("Step = %d", st.Step)
+		}
+		grad[0] = 0
+		o.Update(theta, grad, st) // rho_2 = 1 - 0.1/0.19 = 9/19
+		requireSame(t, "s", st.MeanSquare[:1], []float32{float32(float32(9.0/19)*4) + 0})
+		o.BiasCorrection = false
+		o.Update(theta, grad, st)
+		if st.Step != 3 {
+			t.Errorf("Step = %d", st.Step)
+		}
+	})
 }
 
 func TestRMSPropNewState(t *testing.T) {
@@ -827,6 +874,7 @@ func TestRMSPropStateSurvives(t *testing.T) {
 			r.training(d)
 			d[2][0], d[2][1] = 1e-40, float32(math.Copysign(0, -1))
 			st := d.state()
+			st.Step = 7
 			read := new(State)
 			if err := codec(st, read); err != nil {
 				t.Fatal(name, err)
@@ -842,5 +890,26 @@ func TestRMSPropStateSurvives(t *testing.T) {
 			}
 			tensorData{theta, d[1], read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d)
 		}
+	}
+}
+
+// What was saved before states had a Step reads as step 0.
+func TestRMSPropStateWithoutStep(t *testing.T) {
+	type old struct{ MeanSquare, MeanGrad, Momentum []float32 }
+	var file bytes.Buffer
+	read := new(State)
+	if err := errors.Join(gob.NewEncoder(&file).Encode(old{[]float32{1}, nil, []float32{2}}), gob.NewDecoder(&file).Decode(read)); err != nil {
+		t.Fatal(err)
+	}
+	want := &State{MeanSquare: []float32{1}, Momentum: []float32{2}}
+	if !reflect.DeepEqual(read, want) {
+		t.Errorf("gob: %+v, want %+v", read, want)
+	}
+	read = new(State)
+	if err := json.Unmarshal([]byte(`{"MeanSquare":[1],"MeanGrad":null,"Momentum":[2]}`), read); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(read, want) {
+		t.Errorf("json: %+v, want %+v", read, want)
 	}
 }
