@@ -382,7 +382,7 @@ func (p *Optimizer) check(params []Param) error {
 		p.makeStates(params)
 		p.learn(params)
 	}
-	if workers := cmp.Or(p.Workers, runtime.GOMAXPROCS(0)); workers != p.workers || !same || missing {
+	if workers := cmp.Or(p.Workers, runtime.GOMAXPROCS(0)); workers != p.workers || !same {
 		p.workers = workers
 		p.cutTensors(params, unitSize(p.elements, workers))
 	}

@@ -698,9 +698,14 @@ func TestOptimizerUnits(t *testing.T) {
 			params = append(params, Param{Theta: make([]float32, test.size), Grad: make([]float32, test.size)})
 		}
 		opt := &Optimizer{Options: Keras(), Workers: test.workers}
-		mustStep(t, opt, params)
-		if units := len(opt.cuts) - 1; units < test.least || units > test.most {
-			t.Errorf("%+v: %d units", test, units)
+		for range 2 {
+			mustStep(t, opt, params)
+			if units := len(opt.cuts) - 1; units < test.least || units > test.most {
+				t.Errorf("%+v: %d units", test, units)
+			}
+			opt.Workers++ // and back
+			mustStep(t, opt, params)
+			opt.Workers--
 		}
 	}
 }
@@ -708,11 +713,11 @@ func TestOptimizerUnits(t *testing.T) {
 // A step starts as many goroutines as it has use for: one less than there are
 // workers, and none for one worker or little work.
 func TestOptimizerGoroutines(t *testing.T) {
-	for _, test := range []struct{ tensors, size, idle, workers, want int }{
-		{1, 1 << 20, 0, 1, 0}, {1, 1 << 20, 0, 2, 1}, {1, 1 << 20, 0, 3, 2}, {1, 1 << 20, 0, 8, 7},
-		{1, share - 1, 0, 8, 0}, {1, 2*share - 1, 0, 8, 1}, {1000, 1, 0, 8, 0}, {1000, 100, 0, 4, 3},
-		{1000, 100, 999, 4, 0}, // one has a gradient
-		{0, 0, 0, 4, 0},
+	for _, test := range []struct{ tensors, size, idle, workers, want, norm int }{
+		{1, 1 << 20, 0, 1, 0, 0}, {1, 1 << 20, 0, 2, 1, 1}, {1, 1 << 20, 0, 3, 2, 2}, {1, 1 << 20, 0, 8, 7, 7},
+		{1, share - 1, 0, 8, 0, 0}, {1, 2*share - 1, 0, 8, 1, 0}, {1000, 1, 0, 8, 0, 0}, {1000, 100, 0, 4, 3, 3},
+		{1000, 100, 999, 4, 0, 0}, // one has a gradient
+		{0, 0, 0, 4, 0, 0},
 	} {
 		var params []Param
 		for i := range test.tensors {
@@ -737,7 +742,7 @@ func TestOptimizerGoroutines(t *testing.T) {
 		opt.ClipNorm = 1 // another round of work, for the norm
 		started.Store(0)
 		mustStep(t, opt, params)
-		if n := int(started.Load()); n < test.want || n > 2*test.want {
+		if n := int(started.Load()); n != test.want+test.norm {
 			t.Errorf("%+v: with ClipNorm %d goroutines started", test, n)
 		}
 	}
@@ -845,9 +850,9 @@ func TestOptimizerErrors(t *testing.T) {
 		// Behind one that is longer than what lies between.
 		{func(p *Optimizer, params []Param) {
 			params[0] = Param{Theta: memory[:40], Grad: make([]float32, 40)}
-			params[1].Theta, params[1].Grad, params[1].State = memory[1:2], at(90)[:1], &State{MeanSquare: memory[2:3], Momentum: memory[39:40]}
+			params[1].Theta, params[1].Grad, params[1].State = memory[1:2], memory[20:21], &State{MeanSquare: memory[2:3], Momentum: memory[39:40]}
 		}, []string{overlap("params[0].Theta", "params[1].Theta", 4, 40), overlap("params[0].Theta", "params[1].State.MeanSquare", 8, 40),
-			overlap("params[0].Theta", "params[1].State.Momentum", 156, 40)}},
+			overlap("params[0].Theta", "params[1].Grad", 80, 40), overlap("params[0].Theta", "params[1].State.Momentum", 156, 40)}},
 		{func(p *Optimizer, params []Param) { p.ZeroGrad = true },
 			[]string{overlap("params[0].Grad", "params[1].Grad", 0, 10)}},
 		{func(p *Optimizer, params []Param) { p.ZeroGrad, params[1].Grad = true, at(61) },
@@ -933,6 +938,42 @@ func TestOptimizerGradientReturns(t *testing.T) {
 	if _, err := opt.Step(params); err == nil {
 		t.Error("no error for a shared gradient once ZeroGrad is on")
 	}
+	params[0].Grad = b
+	mustStep(t, opt, params)
+	params[0].Theta, params[0].Grad = []float32{1}, a // the theta moves, too
+	if _, err := opt.Step(params); err == nil {
+		t.Error("no error for a shared gradient where a theta has moved")
+	}
+}
+
+// Tensors that grow where they lie may reach into another.
+func TestOptimizerGrowsIntoAnother(t *testing.T) {
+	memory := make([]float32, 40)
+	params := func(n int) []Param {
+		return []Param{{Theta: memory[:n], Grad: memory[10:][:n], State: &State{MeanSquare: memory[20:][:n]}},
+			{Theta: memory[4:6], Grad: make([]float32, 2), State: &State{MeanSquare: memory[30:32]}}}
+	}
+	opt := &Optimizer{Options: Keras()}
+	mustStep(t, opt, params(3))
+	mustStep(t, opt, params(4))
+	requireStepError(t, opt, params(5), "params[0].Theta and params[1].Theta overlap: params[1].Theta begins 16 bytes from params[0].Theta, "+
+		"len(params[0].Theta) = 5: they must be apart in memory")
+	mustStep(t, opt, params(4))
+}
+
+// Memory that a state has left may be a gradient's.
+func TestOptimizerStateLeaves(t *testing.T) {
+	s := make([]float32, 4)
+	params := []Param{{Theta: make([]float32, 4), Grad: make([]float32, 4), State: &State{MeanSquare: s}},
+		{Theta: make([]float32, 4), Grad: make([]float32, 4)}}
+	opt := &Optimizer{Options: Keras()}
+	mustStep(t, opt, params)
+	params[0].State, params[0].Grad = nil, nil
+	params[1].Grad = s
+	mustStep(t, opt, params)
+	if params[1].State.Step != 2 {
+		t.Errorf("Step = %d, want 2", params[1].State.Step)
+	}
 }
 
 // Gradients that come and go, or move, do not have all the rest checked again.
@@ -945,6 +986,13 @@ func TestOptimizerRemembers(t *testing.T) {
 	mustStep(t, opt, params)
 	params[0].Grad = []float32{3}
 	mustStep(t, opt, params)
+	opt.ZeroGrad = true
+	mustStep(t, opt, params)
+	opt.grads[0].slice += 1000
+	mustStep(t, opt, params)
+	if len(opt.moved) > 0 || opt.grads[0].slice < 1000 {
+		t.Error("gradients that have not moved were learnt anew")
+	}
 	opt.Options.LR, opt.Workers, opt.ClipNorm = 1, 2, 1
 	mustStep(t, opt, params)
 	if opt.written[0].slice < 1000 {

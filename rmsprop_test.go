@@ -745,7 +745,32 @@ func TestRMSPropPanics(t *testing.T) {
 		func() { o.UpdateRows(memory[:3], nil, o.NewState(3), nil, 2) })
 	o.Update(nil, nil, o.NewState(0))
 	o.UpdateRows(nil, nil, o.NewState(0), nil, 1)
+	// Any two that are the same, and nothing else.
+	for i := range memory {
+		memory[i] = 1
+	}
+	for i := range slicesPerTensor {
+		for j := range i {
+			var d tensorData
+			for k := range d {
+				d[k] = memory[4*k:][:4]
+			}
+			d[i] = d[j]
+			for name, f := range map[string]func(){
+				"Update":     func() { both.Update(d[0], d[1], d.state()) },
+				"UpdateRows": func() { both.UpdateRows(d[0], d[1], d.state(), []int{0, 1}, 2) },
+			} {
+				if _, ok := errors.AsType[*ArgumentError](recovered(f)); !ok {
+					t.Errorf("%s: no panic where %s is %s", name, sliceNames[i], sliceNames[j])
+				}
+			}
+		}
+	}
+	if slices.ContainsFunc(memory, func(x float32) bool { return x != 1 }) {
+		t.Errorf("written before a panic: %g", memory)
+	}
 	// Slices side by side, and an empty one inside another, do not overlap.
+	o.UpdateRows(memory[:4], memory[2:2], &State{MeanSquare: memory[8:12]}, nil, 2)
 	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], Momentum: memory[6:6]})
 	o.Update(memory[1:1], memory[2:2], &State{MeanSquare: memory[3:3]})
 }
