@@ -57,6 +57,11 @@ func rateInRange(lr float64) bool { return lr >= 0 && float32(lr) <= maxRate }
 // inRange tells whether x is not negative, and finite as a float32.
 func inRange(x float64) bool { return x >= 0 && float32(x) <= math.MaxFloat32 }
 
+// isShare tells whether rho is one.
+func isShare(rho float64) bool { return rho >= 0 && rho <= 1 }
+
+// The number is called of+name.
+
 func (p *problems) rate(of, name string, lr float64) {
 	if !rateInRange(lr) {
 		p.addf("%s%s = %v: must be in [0, 2^64]", of, name, lr)
@@ -64,7 +69,7 @@ func (p *problems) rate(of, name string, lr float64) {
 }
 
 func (p *problems) share(of, name string, rho float64) {
-	if !(rho >= 0 && rho <= 1) {
+	if !isShare(rho) {
 		p.addf("%s%s = %v: must be in [0, 1]", of, name, rho)
 	}
 }

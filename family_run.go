@@ -12,13 +12,13 @@ type params struct {
 	family memberConstants
 }
 
-func (o *RMSProp) params(factor, rhoT float64) params {
+func (p *params) round(o *RMSProp, factor, rhoT float64) {
 	lr, rho, c, eps := float32(o.LR), float32(rhoT), float32(1-rhoT), float32(o.Eps)
-	k := memberConstants{
-		numerator: lr, rho: rho, c: c, eps: eps,
-		scale:     float32(factor / o.lossScale()),
-		mu:        float32(o.Momentum),
-		lrOutside: 1,
+	k := &p.family
+	k.numerator, k.rho, k.c, k.eps, k.epsOutside = lr, rho, c, eps, 0
+	k.mu, k.lrOutside, k.options, k.scale = float32(o.Momentum), 1, 0, 1
+	if o.LossScale != 0 || factor != 1 {
+		k.scale = float32(factor / o.lossScale())
 	}
 	if o.Maximize {
 		k.scale = -k.scale
@@ -41,26 +41,20 @@ func (o *RMSProp) params(factor, rhoT float64) params {
 	if o.Nesterov {
 		k.options |= memberNesterov
 	}
-	return params{
-		plain: !o.Centered && o.Momentum == 0 && o.WeightDecay == 0 && k.scale == 1 &&
-			!o.EpsOutside && !o.LROutside,
-		base:   constants{lr: lr, rho: rho, c: c, eps: eps},
-		family: k,
-	}
+	p.plain = !o.Centered && o.Momentum == 0 && o.WeightDecay == 0 && k.scale == 1 && !o.EpsOutside && !o.LROutside
+	p.base = constants{lr: lr, rho: rho, c: c, eps: eps}
 }
 
 // run takes one step over t, chunk by chunk. total is how many elements the whole step has.
-func (k *params) run(t tensor, total int) {
+func (k *params) run(t *tensor, total int) {
 	plain := k.plain && t.b == nil
-	for len(t.theta) > 0 {
-		n := min(chunk, len(t.theta))
-		nm, nb := min(n, len(t.m)), min(n, len(t.b))
+	for at := 0; at < len(t.theta); at += chunk {
+		end := min(at+chunk, len(t.theta))
 		if plain {
-			updateChunk(t.theta[:n], t.grad[:n], t.s[:n], &k.base)
+			updateChunk(t.theta[at:end], t.grad[at:end], t.s[at:end], &k.base)
 		} else {
-			memberChunk(t.theta[:n], t.grad[:n], t.s[:n], t.m[:nm], t.b[:nb], &k.family)
+			memberChunk(t.theta[at:end], t.grad[at:end], t.s[at:end], part(t.m, at, end), part(t.b, at, end), &k.family)
 		}
-		t = tensor{t.theta[n:], t.grad[n:], t.s[n:], t.m[nm:], t.b[nb:]}
 	}
 }
 

@@ -70,6 +70,7 @@ type Optimizer struct {
 	moved   []int32 // places in params of the gradients that are not where they were
 	groups  []group
 	group   []int32 // of each tensor
+	current int32   // the group of the tensor that is looked at
 	active  int     // elements that have a gradient
 	skipped bool
 	sums    []float64 // of squares, by block
@@ -88,10 +89,10 @@ type knownTensor struct {
 // group is what the tensors share that have the same options and are at the
 // same step.
 type group struct {
-	options *RMSProp
-	step    int // only with BiasCorrection
-	active  bool
-	params  params
+	options  *RMSProp
+	step     int // only with BiasCorrection
+	elements int // that have a gradient
+	params   params
 }
 
 // cut is a place between two units of work: before element at of the tensor
@@ -155,7 +156,7 @@ func (p *Optimizer) Step(params []Param) (Report, error) {
 	if !p.skipped {
 		for i := range p.groups {
 			g := &p.groups[i]
-			g.params = g.options.params(factor, g.options.rhoAt(g.step+1))
+			g.params.round(g.options, factor, g.options.rhoAt(g.step+1))
 		}
 	}
 	if !p.skipped || p.ZeroGrad {
@@ -248,14 +249,15 @@ func (p *Optimizer) moveUnit(unit int) {
 			for start := at.at; start < end; start += chunk {
 				piece := t.slice(start, min(start+chunk, end))
 				if !p.skipped {
-					g.run(piece, p.active)
+					g.run(&piece, p.active)
 				}
 				clear(piece.grad)
 			}
 		case end-at.at == len(t.theta):
-			g.run(t, p.active)
+			g.run(&t, p.active)
 		default:
-			g.run(t.slice(at.at, end), p.active)
+			part := t.slice(at.at, end)
+			g.run(&part, p.active)
 		}
 	}
 }
@@ -272,7 +274,7 @@ func (p *Optimizer) norm() float64 {
 
 	scale, same := 0.0, true
 	for i := range p.groups {
-		if g := &p.groups[i]; g.active {
+		if g := &p.groups[i]; g.elements > 0 {
 			same = same && (scale == 0 || scale == g.options.lossScale())
 			scale = g.options.lossScale()
 		}
@@ -330,8 +332,7 @@ func (p *Optimizer) check(params []Param) error {
 	p.groups, p.moved = p.groups[:0], p.moved[:0]
 	p.group = slices.Grow(p.group[:0], len(params))[:len(params)]
 	p.active = 0
-	_, valid := p.join(&p.Options, 0)
-	fits = fits && valid
+	fits = p.join(&p.Options, 0) && fits
 	missing := false
 	for i := range params {
 		param, k := &params[i], &p.known[i]
@@ -349,21 +350,24 @@ func (p *Optimizer) check(params []Param) error {
 				step = st.Step
 			}
 		}
-		if p.group[i], valid = p.join(o, step); !valid {
-			fits = false
+		g := &p.groups[p.current]
+		if g.options != o || g.step != step {
+			fits = p.join(o, step) && fits
+			g = &p.groups[p.current]
 		}
+		p.group[i] = p.current
 		if idle {
 			k.grad = 0
 			continue
 		}
+		g.elements += n
 		fits = fits && len(param.Grad) == n
-		if n > 0 {
-			p.active += n
-			p.groups[p.group[i]].active = true
-		}
 		if address(param.Grad) != k.grad {
 			p.moved = append(p.moved, int32(i))
 		}
+	}
+	for i := range p.groups {
+		p.active += p.groups[i].elements
 	}
 	switch {
 	case !fits:
@@ -409,17 +413,17 @@ func address(x []float32) uintptr {
 // few, and if each tensor had its own, to search them all would take long.
 const recent = 8
 
-// join returns the group of a tensor, and whether its options are valid.
-func (p *Optimizer) join(o *RMSProp, step int) (int32, bool) {
+// join makes the group of a tensor the current one, and tells whether its options are valid.
+func (p *Optimizer) join(o *RMSProp, step int) bool {
 	for i := len(p.groups) - 1; i >= max(0, len(p.groups)-recent); i-- {
 		if g := &p.groups[i]; g.step == step && (g.options == o || *g.options == *o) {
-			return int32(i), true
+			p.current = int32(i)
+			return true // or some tensor before did not fit
 		}
 	}
+	p.current = int32(len(p.groups))
 	p.groups = append(p.groups, group{options: o, step: step})
-	var wrong problems
-	o.check(&wrong, "")
-	return int32(len(p.groups) - 1), wrong == nil
+	return o.valid()
 }
 
 // learn finds out where the slices lie, anew, and whether they are apart.

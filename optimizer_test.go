@@ -186,8 +186,8 @@ func plainStep(p *Optimizer, params []Param) (report Report) {
 			o.Update(param.Theta, param.Grad, st)
 		default:
 			st.Step++
-			k := o.params(factor, o.rhoAt(st.Step))
-			k.run(tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}, len(param.Theta))
+			k := o.rounded(factor, st.Step)
+			k.run(&tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}, len(param.Theta))
 		}
 		if p.ZeroGrad {
 			clear(param.Grad)

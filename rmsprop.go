@@ -164,29 +164,38 @@ func (o *RMSProp) Validate() error {
 	return p.join()
 }
 
-// The bounds of LossScale: it and its inverse are normal numbers.
-const minLossScale, maxLossScale = 0x1p-126, 0x1p126
+// valid tells whether all numbers are in range: what check finds nothing wrong with.
+func (o *RMSProp) valid() bool {
+	return rateInRange(o.LR) && isShare(o.Rho) && inRange(o.Eps) && isMomentum(o.Momentum) && inRange(o.WeightDecay) &&
+		o.productInRange() && isLossScale(o.LossScale) && isClipValue(o.ClipValue) && inRange(o.InitialMeanSquare)
+}
 
-// minClipValue is the smallest normal number.
-const minClipValue = 0x1p-126
+func isMomentum(mu float64) bool { return mu >= 0 && float32(mu) < 1 }
+
+// productInRange is about two numbers that are fine by themselves.
+func (o *RMSProp) productInRange() bool { return !o.DecoupledDecay || inRange(o.LR*o.WeightDecay) }
+
+// isLossScale wants a number that is normal, as is its inverse.
+func isLossScale(x float64) bool { return x == 0 || x >= 0x1p-126 && x <= 0x1p126 }
+
+func isClipValue(x float64) bool { return x == 0 || x >= 0x1p-126 && inRange(x) }
 
 // check says what is wrong with the field x of o, which it calls of+"x".
 func (o *RMSProp) check(p *problems, of string) {
 	p.rate(of, "LR", o.LR)
 	p.share(of, "Rho", o.Rho)
 	p.finite(of, "Eps", o.Eps)
-	if !(o.Momentum >= 0 && float32(o.Momentum) < 1) {
+	if !isMomentum(o.Momentum) {
 		p.addf("%sMomentum = %v: must be in [0, 1), also in float32", of, o.Momentum)
 	}
 	p.finite(of, "WeightDecay", o.WeightDecay)
-	// The product of two that are fine by themselves.
-	if o.DecoupledDecay && rateInRange(o.LR) && inRange(o.WeightDecay) && !inRange(o.LR*o.WeightDecay) {
+	if rateInRange(o.LR) && inRange(o.WeightDecay) && !o.productInRange() {
 		p.addf("%[1]sLR = %[2]v, %[1]sWeightDecay = %[3]v: their product must be finite in float32", of, o.LR, o.WeightDecay)
 	}
-	if o.LossScale != 0 && !(o.LossScale >= minLossScale && o.LossScale <= maxLossScale) {
+	if !isLossScale(o.LossScale) {
 		p.addf("%sLossScale = %v: must be in [2^-126, 2^126], or 0 for none", of, o.LossScale)
 	}
-	if o.ClipValue != 0 && !(o.ClipValue >= minClipValue && inRange(o.ClipValue)) {
+	if !isClipValue(o.ClipValue) {
 		p.addf("%sClipValue = %v: must be 2^-126 or more and finite in float32, or 0 for none", of, o.ClipValue)
 	}
 	p.finite(of, "InitialMeanSquare", o.InitialMeanSquare)
@@ -237,17 +246,12 @@ func (o *RMSProp) begin(s []float32) {
 // starts no goroutine. Concurrent calls are safe on tensors that do not
 // overlap; grad may be shared.
 func (o *RMSProp) Update(theta, grad []float32, st *State) {
-	var p problems
-	o.check(&p, "")
-	if len(grad) != len(theta) {
-		p.length("grad", len(grad), "theta", len(theta))
+	if !o.valid() || len(grad) != len(theta) || !o.fits(st, len(theta)) || !tensorApart(theta, grad, st) {
+		panic(o.problem(theta, grad, st))
 	}
-	if !o.fits(st, len(theta)) || !tensorApart(theta, grad, st) {
-		o.checkTensor(&p, theta, grad, st)
-	}
-	p.panic()
-	k := o.params(1, o.rhoAt(st.Step+1))
-	k.run(tensor{theta, grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}, len(theta))
+	var k params
+	k.round(o, 1, o.rhoAt(st.Step+1))
+	k.run(&tensor{theta, grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}, len(theta))
 	st.Step++
 }
 
@@ -312,14 +316,20 @@ func tensorApart(theta, grad []float32, st *State) bool {
 		(len(b) == 0 || !overlap(b, theta) && !overlap(b, grad) && !overlap(b, s) && !overlap(b, m))
 }
 
-// checkTensor says what fits and tensorApart have found wrong.
+// problem says what Update has found wrong.
 //
 //go:noinline
+func (o *RMSProp) problem(theta, grad []float32, st *State) *ArgumentError {
+	var p problems
+	o.check(&p, "")
+	p.length("grad", len(grad), "theta", len(theta))
+	o.checkTensor(&p, theta, grad, st)
+	return p.error()
+}
+
+// checkTensor says what fits and tensorApart have found wrong.
 func (o *RMSProp) checkTensor(p *problems, theta, grad []float32, st *State) {
 	o.checkState(p, "st", "theta", st, len(theta))
-	if st == nil {
-		return
-	}
 	p.overlaps(appendTensor(nil, 0, theta, grad, st, false),
 		func(slice int32) string { return sliceName(slice, "theta", "grad", "st") })
 }

@@ -188,15 +188,20 @@ func (r *generator) special(d tensorData, i int) {
 	}
 }
 
+func (o *RMSProp) rounded(factor float64, step int) (k params) {
+	k.round(o, factor, o.rhoAt(step))
+	return k
+}
+
 func (d tensorData) generic(o *RMSProp) {
-	k := o.params(1, o.rhoAt(1))
+	k := o.rounded(1, 1)
 	memberGeneric(d[0], d[1], d[2], d[3], d[4], &k.family)
 }
 
 // chunk takes the step with the implementation in use, the plain member too.
 func (d tensorData) chunk(o *RMSProp) {
 	if len(d[0]) > 0 {
-		k := o.params(1, o.rhoAt(1))
+		k := o.rounded(1, 1)
 		memberChunk(d[0], d[1], d[2], d[3], d[4], &k.family)
 	}
 }
@@ -484,7 +489,7 @@ func TestRMSPropPlain(t *testing.T) {
 				got := d.clone()
 				o.Update(got[0], got[1], got.state())
 				got.requireSame(t, o, want)
-				if k := o.params(1, o.rhoAt(1)); !k.plain {
+				if k := o.rounded(1, 1); !k.plain {
 					t.Errorf("%+v does not take Update's way", o)
 				}
 			}
@@ -493,7 +498,7 @@ func TestRMSPropPlain(t *testing.T) {
 	for _, o := range optionSets {
 		bare := RMSProp{LR: o.LR, Rho: o.Rho, Eps: o.Eps, InitialMeanSquare: o.InitialMeanSquare}
 		bare.DecoupledDecay = o.DecoupledDecay && o.WeightDecay == 0 // there is nothing to decouple
-		if k := o.params(1, o.rhoAt(1)); k.plain != (o == bare) {
+		if k := o.rounded(1, 1); k.plain != (o == bare) {
 			t.Errorf("%+v: taken for plain: %v", o, k.plain)
 		}
 	}
@@ -620,6 +625,9 @@ func TestRMSPropValidate(t *testing.T) {
 		o := Keras()
 		test.change(&o)
 		err := o.Validate()
+		if o.valid() != (test.want == "") {
+			t.Errorf("%+v: valid: %v", o, o.valid())
+		}
 		if test.want == "" {
 			if err != nil {
 				t.Error(err)

@@ -21,30 +21,38 @@ import "slices"
 // where rows is unsorted and the table has more than 32,768 rows: one bit a row,
 // to find what is listed twice.
 func (o *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
-	var p problems
-	o.check(&p, "")
-	p.width(width)
-	p.panic()
-	if len(theta)%width != 0 {
-		p.addf("len(theta) = %d, width = %d: theta must be whole rows", len(theta), width)
+	if width < 1 || !o.valid() || len(theta)%width != 0 || len(grad)%width != 0 || len(grad)/width != len(rows) ||
+		!o.fits(st, len(theta)) || !tensorApart(theta, grad, st) || checkRows(rows, len(theta)/width) != nil {
+		panic(o.rowsProblem(theta, grad, st, rows, width))
 	}
-	p.rows(grad, rows, width)
-	if !o.fits(st, len(theta)) || !tensorApart(theta, grad, st) {
-		o.checkTensor(&p, theta, grad, st)
-	}
-	checkRows(&p, rows, len(theta)/width)
-	p.panic()
-
-	k := o.params(1, o.rhoAt(st.Step+1))
+	var k params
+	k.round(o, 1, o.rhoAt(st.Step+1))
 	s, m, b := st.MeanSquare, st.MeanGrad, st.Momentum
 	for i := 0; i < len(rows); {
 		first := i
 		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
 		}
 		at, n := rows[first]*width, (i-first)*width
-		k.run(tensor{theta[at:][:n], grad[first*width:][:n], s[at:][:n], part(m, at, at+n), part(b, at, at+n)}, len(grad))
+		k.run(&tensor{theta[at:][:n], grad[first*width:][:n], s[at:][:n], part(m, at, at+n), part(b, at, at+n)}, len(grad))
 	}
 	st.Step++
+}
+
+// rowsProblem says what UpdateRows has found wrong.
+//
+//go:noinline
+func (o *RMSProp) rowsProblem(theta, grad []float32, st *State, rows []int, width int) *ArgumentError {
+	var p problems
+	o.check(&p, "")
+	if p.width(width); width >= 1 {
+		if len(theta)%width != 0 {
+			p.addf("len(theta) = %d, width = %d: theta must be whole rows", len(theta), width)
+		}
+		p.rows(grad, rows, width)
+		p = append(p, checkRows(rows, len(theta)/width)...)
+	}
+	o.checkTensor(&p, theta, grad, st)
+	return p.error()
 }
 
 // part is x[start:end] of a slice that may be empty instead.
@@ -121,18 +129,18 @@ func (p *problems) rows(grad []float32, rows []int, width int) {
 
 // checkRows finds the rows that are not in [0, n) or listed twice. Sorted rows
 // need one look each.
-func checkRows(p *problems, rows []int, n int) {
+func checkRows(rows []int, n int) (p problems) {
 	sorted, last := true, -1
 	for i, r := range rows {
 		if r < 0 || r >= n {
 			p.addf("rows[%d] = %d: must be in [0, %d), the rows of theta", i, r, n)
-			return
+			return p
 		}
 		sorted = sorted && r > last
 		last = r
 	}
 	if sorted {
-		return
+		return nil
 	}
 	var few [512]uint64
 	seen := few[:]
@@ -143,8 +151,9 @@ func checkRows(p *problems, rows []int, n int) {
 		bit := uint64(1) << (r % 64)
 		if seen[r/64]&bit != 0 {
 			p.addf("rows[%d] = rows[%d] = %d: a row may be listed once", slices.Index(rows, r), i, r)
-			return
+			return p
 		}
 		seen[r/64] |= bit
 	}
+	return nil
 }
