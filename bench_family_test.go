@@ -225,3 +225,43 @@ func BenchmarkMoved(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkStep has the options of Step besides: what the norm and zeroing the gradients cost.
+func BenchmarkStep(b *testing.B) {
+	const n = 16 << 20
+	o := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7}
+	r := generator(6)
+	d := newTensors(&r, &o, []int{n}, true)[0]
+	if err := AdviseHugePages(d[:]...); err != nil {
+		b.Log(err)
+	}
+	for _, workers := range []int{1, 2} {
+		for _, on := range []struct {
+			name string
+			opt  *Optimizer
+		}{
+			{"plain", &Optimizer{}},
+			{"ZeroGrad", &Optimizer{ZeroGrad: true}},
+			{"ClipNorm", &Optimizer{ClipNorm: 1e9}},
+		} {
+			b.Run(fmt.Sprintf("%s/workers=%d", on.name, workers), func(b *testing.B) {
+				on.opt.Options, on.opt.Workers = o, workers
+				params := []Param{{Theta: d[0], Grad: d[1], State: d.state()}}
+				for b.Loop() {
+					mustStep(b, on.opt, params)
+				}
+				perElement(b, n)
+			})
+		}
+		// What ZeroGrad is to save.
+		b.Run(fmt.Sprintf("clear/workers=%d", workers), func(b *testing.B) {
+			opt := &Optimizer{Options: o, Workers: workers}
+			params := []Param{{Theta: d[0], Grad: d[1], State: d.state()}}
+			for b.Loop() {
+				mustStep(b, opt, params)
+				clear(d[1])
+			}
+			perElement(b, n)
+		})
+	}
+}
