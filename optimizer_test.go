@@ -521,7 +521,7 @@ func TestOptimizerMakesStates(t *testing.T) {
 	plain := Keras()
 	for _, together := range []bool{false, true} {
 		r := generator(22)
-		tensors := newTensors(&r, &o, append(tensorSizes, 3*share), together)
+		tensors := newTensors(&r, &o, append(tensorSizes, long, 3*share), together)
 		params := paramsOf(tensors, func(i int) bool { return i%5 == 2 })
 		params[4].Options = &plain
 		idle := len(params) - 1
@@ -539,6 +539,19 @@ func TestOptimizerMakesStates(t *testing.T) {
 		var all []span
 		for i, param := range params[:idle] {
 			st := param.State
+			if n := len(param.Theta); n >= long && i%5 != 2 {
+				places := map[uintptr]bool{}
+				slices := 0
+				for _, x := range [][]float32{param.Theta, st.MeanSquare, st.MeanGrad, st.Momentum} {
+					if len(x) > 0 {
+						slices++
+						places[address(x)%pageSize] = true
+					}
+				}
+				if len(places) != slices {
+					t.Errorf("tensor %d of %d elements: its slices lie at %v in their pages", i, n, places)
+				}
+			}
 			if i%5 == 2 {
 				if st.Step != 3 || &st.MeanSquare == nil || address(st.MeanSquare) != address(tensors[i][2]) {
 					t.Errorf("tensor %d: its state was not used", i)
