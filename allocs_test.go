@@ -56,23 +56,37 @@ func TestRMSPropAllocs(t *testing.T) {
 func TestOptimizerAllocs(t *testing.T) {
 	r := generator(24)
 	for _, workers := range []int{1, 2, 4} {
-		o := PyTorch()
-		o.Momentum = 0.9
-		tensors := newTensors(&r, &o, []int{100, 10, 3 * smallestUnit}, true)
-		opt, err := NewOptimizer(o, paramsOf(tensors, always), workers)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opt.Step()
-		allocs := testing.AllocsPerRun(50, func() {
-			opt.LR *= 0.999
-			opt.Step()
-			if err := opt.SetGrad(0, tensors[0][1]); err != nil {
-				t.Error(err)
+		for _, everything := range []bool{false, true} {
+			o := PyTorch()
+			o.Momentum = 0.9
+			tensors := newTensors(&r, &o, []int{100, 10, 3 * smallestUnit, share, 1}, true)
+			params := paramsOf(tensors, always)
+			bias := o
+			params[1].Options = &bias
+			opt := &Optimizer{Options: o, Workers: workers}
+			if everything {
+				opt.ClipNorm, opt.SkipNonFinite, opt.ZeroGrad = 1, true, true
+				opt.Options.BiasCorrection = true
 			}
-		})
-		if allocs != 0 {
-			t.Errorf("%d workers: %v allocations a step", workers, allocs)
+			other, gone := make([]float32, 100), false
+			step := func() {
+				opt.Options.LR *= 0.999
+				// Gradients that come and go, and one that moves.
+				gone = !gone
+				params[4].Grad = tensors[4][1]
+				if gone {
+					params[4].Grad = nil
+				}
+				params[0].Grad, other = other, params[0].Grad
+				if _, err := opt.Step(params); err != nil {
+					t.Error(err)
+				}
+			}
+			step()
+			step()
+			if allocs := testing.AllocsPerRun(50, step); allocs != 0 {
+				t.Errorf("%d workers, everything on: %v: %v allocations a step", workers, everything, allocs)
+			}
 		}
 	}
 }

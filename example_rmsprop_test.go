@@ -3,7 +3,10 @@ package kernel_test
 import (
 	"bytes"
 	"encoding/gob"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/seed57504d97/kernel"
 )
@@ -97,11 +100,11 @@ func ExampleState() {
 
 func ExampleRMSProp_Validate() {
 	o := kernel.Keras()
-	o.LR, o.Nesterov = -0.1, true
+	o.LR, o.Momentum = -0.1, 1
 	fmt.Println(o.Validate())
 	// Output:
-	// kernel: LR = -0.1: must be finite in float32 and not negative
-	// kernel: Nesterov = true, Momentum = 0: there is no momentum to look ahead of
+	// kernel: LR = -0.1: must be in [0, 2^64]
+	// kernel: Momentum = 1: must be in [0, 1), also in float32
 }
 
 // An embedding of four words in two dimensions, of which a batch had two.
@@ -117,22 +120,163 @@ func ExampleRMSProp_UpdateRows() {
 
 // Two tensors on all cores, with a learning rate that falls.
 func ExampleOptimizer() {
-	weights := kernel.Param{Theta: make([]float32, 1000), Grad: make([]float32, 1000)}
-	bias := kernel.Param{Theta: make([]float32, 10), Grad: make([]float32, 10)}
-	opt, err := kernel.NewOptimizer(kernel.Keras(), []kernel.Param{weights, bias}, 0)
-	if err != nil {
-		fmt.Println(err)
-		return
+	opt := &kernel.Optimizer{Options: kernel.Keras()}
+	params := []kernel.Param{
+		{Theta: make([]float32, 1000), Grad: make([]float32, 1000)},
+		{Theta: make([]float32, 10), Grad: make([]float32, 10)},
 	}
 	for step := range 1000 {
-		for _, param := range []kernel.Param{weights, bias} {
+		for _, param := range params {
 			for i := range param.Theta {
 				param.Grad[i] = 2 * (param.Theta[i] - 1)
 			}
 		}
-		opt.LR = 0.01 / (1 + 0.01*float64(step))
-		opt.Step()
+		opt.Options.LR = 0.01 / (1 + 0.01*float64(step))
+		if _, err := opt.Step(params); err != nil {
+			fmt.Println(err)
+			return
+		}
 	}
-	fmt.Printf("%.2f %.2f\n", weights.Theta[999], bias.Theta[9])
+	fmt.Printf("%.2f %.2f\n", params[0].Theta[999], params[1].Theta[9])
 	// Output: 1.00 1.00
+}
+
+// A gradient that explodes is scaled down to a norm of 1, all tensors together.
+func ExampleOptimizer_clipNorm() {
+	opt := &kernel.Optimizer{Options: kernel.Keras(), ClipNorm: 1}
+	params := []kernel.Param{
+		{Theta: make([]float32, 2), Grad: []float32{3000, 0}},
+		{Theta: make([]float32, 1), Grad: []float32{4000}},
+	}
+	report, err := opt.Step(params)
+	if err != nil {
+		fmt.Println(err)
+	}
+	// The gradient counted as 0.6 and 0.8: s = 0.1*0.6² and 0.1*0.8².
+	fmt.Printf("norm %v, s = %.3f and %.3f\n", report.Norm, params[0].State.MeanSquare[0], params[1].State.MeanSquare[0])
+	// Output: norm 5000, s = 0.036 and 0.064
+}
+
+// Mixed precision: the loss was multiplied by 1024, the gradient overflowed, the
+// step is skipped and the loss scale halved.
+func ExampleOptimizer_skipNonFinite() {
+	opt := &kernel.Optimizer{Options: kernel.Keras(), SkipNonFinite: true, ZeroGrad: true}
+	opt.Options.LossScale = 1024
+	params := []kernel.Param{{Theta: []float32{1, 2}, Grad: []float32{0.5, float32(math.Inf(1))}}}
+	report, err := opt.Step(params)
+	if err != nil {
+		fmt.Println(err)
+	}
+	if report.Skipped {
+		opt.Options.LossScale /= 2
+	}
+	fmt.Println(params[0].Theta, params[0].Grad, opt.Options.LossScale)
+	// Output: [1 2] [0 0] 512
+}
+
+// Weights decay, biases do not, and the first layer is frozen: it has no gradient.
+func ExampleParam() {
+	opt := &kernel.Optimizer{Options: kernel.Keras()}
+	opt.Options.WeightDecay = 10
+	noDecay := kernel.Keras()
+	params := []kernel.Param{
+		{Theta: []float32{1}}, // frozen
+		{Theta: []float32{1}, Grad: []float32{0}},
+		{Theta: []float32{1}, Grad: []float32{0}, Options: &noDecay},
+	}
+	if _, err := opt.Step(params); err != nil {
+		fmt.Println(err)
+	}
+	for _, param := range params {
+		fmt.Printf("%.2f ", param.Theta)
+	}
+	fmt.Println(params[0].State == nil)
+	// Output: [1.00] [0.99] [1.00] true
+}
+
+// Without it the first step is 1/sqrt(1-rho) times as large as later ones, here
+// 31.6 times: the mean square has only just begun to grow.
+func ExampleRMSProp_biasCorrection() {
+	for _, correct := range []bool{false, true} {
+		o := kernel.RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-8, BiasCorrection: correct}
+		theta := []float32{0}
+		o.Update(theta, []float32{-3}, o.NewState(1))
+		fmt.Printf("%.4f\n", theta[0])
+	}
+	// Output:
+	// 0.0316
+	// 0.0010
+}
+
+// A training is saved and goes on with another number of workers, with the same bits.
+func ExampleOptimizer_resume() {
+	train := func(opt *kernel.Optimizer, params []kernel.Param, steps int) {
+		for range steps {
+			for _, param := range params {
+				for i, x := range param.Theta {
+					param.Grad[i] = 2 * (x - float32(i))
+				}
+			}
+			if _, err := opt.Step(params); err != nil {
+				fmt.Println(err)
+			}
+		}
+	}
+	opt := &kernel.Optimizer{Options: kernel.GoMLX(), Workers: 1, ClipNorm: 10}
+	params := []kernel.Param{{Theta: make([]float32, 50_000), Grad: make([]float32, 50_000)}}
+	train(opt, params, 5)
+
+	var file bytes.Buffer
+	saved := gob.NewEncoder(&file)
+	if err := errors.Join(saved.Encode(params[0].Theta), saved.Encode(params[0].State)); err != nil {
+		fmt.Println(err)
+	}
+	train(opt, params, 5)
+
+	resumed := []kernel.Param{{Grad: make([]float32, 50_000)}}
+	read := gob.NewDecoder(&file)
+	if err := errors.Join(read.Decode(&resumed[0].Theta), read.Decode(&resumed[0].State)); err != nil {
+		fmt.Println(err)
+	}
+	train(&kernel.Optimizer{Options: kernel.GoMLX(), Workers: 2, ClipNorm: 10}, resumed, 5)
+	fmt.Println(slices.Equal(resumed[0].Theta, params[0].Theta), resumed[0].State.Step)
+	// Output: true 10
+}
+
+// A batch uses word 2 twice: its gradients are added before the step.
+func ExampleCoalesceRows() {
+	grad := []float32{5, 5, -5, 5, 1, 0}
+	grad, rows := kernel.CoalesceRows(grad, []int{2, 0, 2}, 2)
+	fmt.Println(grad, rows)
+	// Output: [6 5 -5 5] [2 0]
+}
+
+// The optimizer of the paper on DQN: centered, with a large Eps inside the root.
+// What the paper calls gradient momentum is the decay of the mean gradient: Rho.
+func ExampleRMSProp_dqn() {
+	o := kernel.RMSProp{LR: 0.00025, Rho: 0.95, Eps: 0.01, Centered: true}
+	theta := []float32{0}
+	o.Update(theta, []float32{1}, o.NewState(1)) // 0.00025/sqrt(0.05 - 0.05² + 0.01)
+	fmt.Printf("%.6f\n", theta[0])
+	// Output: -0.001043
+}
+
+// l2reg of Gorgonia is not scaled by the learning rate.
+func ExampleGorgonia() {
+	const l2reg = 0.01
+	o := kernel.Gorgonia()
+	o.WeightDecay = l2reg / o.LR
+	theta := []float32{1}
+	o.Update(theta, []float32{0}, o.NewState(1))
+	fmt.Printf("%.2f\n", theta[0])
+	// Output: 0.99
+}
+
+// The first step is LR whatever the gradient: the bias is corrected.
+func ExampleGoMLX() {
+	o := kernel.GoMLX()
+	theta := []float32{1, 1}
+	o.Update(theta, []float32{2, -0.1}, o.NewState(2))
+	fmt.Printf("%.4f\n", theta)
+	// Output: [0.9990 1.0010]
 }

@@ -37,7 +37,7 @@ func FuzzUpdate(f *testing.F) {
 		at := [3]int{int(offsets & 15), int(offsets >> 4 & 15), int(offsets >> 8 & 15)}
 		theta, grad, s := decode(data, at)
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
-		allowed := inRange(lr) && rho >= 0 && rho <= 1 && inRange(eps)
+		allowed := rateInRange(lr) && rho >= 0 && rho <= 1 && inRange(eps)
 		if k := newConstants(lr, rho, eps); allowed {
 			updateGeneric(wantTheta, grad, wantS, &k)
 		}
@@ -59,7 +59,7 @@ func FuzzUpdate(f *testing.F) {
 // (0 is an empty call); the last piece is the rest.
 func FuzzSplit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data, cuts []byte, lr, rho, eps float64) {
-		if !inRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
+		if !rateInRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
 			return
 		}
 		for _, name := range ISAs() {
@@ -102,11 +102,9 @@ func FuzzMember(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, offsets uint32, options uint8, lr, rho, eps, momentum, decay, scale float64) {
 		on := func(bit int) bool { return options>>bit&1 != 0 }
 		o := RMSProp{LR: lr, Rho: rho, Eps: eps, Centered: on(0), Nesterov: on(1), DecoupledDecay: on(2), WeightDecay: decay,
-			GradScale: scale, Maximize: on(3), EpsOutside: on(4), LROutside: on(5)}
+			LossScale: scale, Maximize: on(3), EpsOutside: on(4), LROutside: on(5)}
 		if on(6) {
 			o.Momentum = momentum
-		} else {
-			o.Nesterov = false
 		}
 		input := func() (d tensorData) {
 			n := len(data) / 20

@@ -15,12 +15,6 @@
 // out.
 package kernel
 
-import (
-	"fmt"
-	"math"
-	"unsafe"
-)
-
 // Float is the type of a hyperparameter: whichever float the caller already has.
 type Float interface{ float32 | float64 }
 
@@ -55,8 +49,8 @@ type Float interface{ float32 | float64 }
 // have overflowed skips the step. Which NaN results is up to the CPU.
 //
 // Update panics with an [*ArgumentError], before it has written anything, if
-// the lengths differ, if two of the slices overlap in memory, if lr or eps is
-// negative or not finite in float32, or if rho is not in [0, 1].
+// the lengths differ, if two of the slices overlap in memory, if lr is not in
+// [0, 2^64], rho not in [0, 1], or eps negative or not finite in float32.
 //
 // It does not allocate, keeps no reference to the slices and starts no
 // goroutine. Concurrent calls are safe on slices that do not overlap; grad may
@@ -64,13 +58,6 @@ type Float interface{ float32 | float64 }
 func Update[F Float](theta, grad, s []float32, lr, rho, eps F) {
 	update(theta, grad, s, float64(lr), float64(rho), float64(eps))
 }
-
-// An ArgumentError is what [Update] and the methods of [RMSProp] and [Optimizer]
-// panic with when they are called wrongly, and the error of those that return one.
-type ArgumentError struct{ problem string }
-
-// Error names the argument at fault, its value and what would have been right.
-func (e *ArgumentError) Error() string { return "kernel: " + e.problem }
 
 // constants are the hyperparameters as the implementations use them. The
 // assembly reads the fields by their offsets.
@@ -87,7 +74,7 @@ const chunk = 16 << 10
 func update(theta, grad, s []float32, lr, rho, eps float64) {
 	if len(grad) != len(theta) || len(s) != len(theta) ||
 		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
-		!inRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
+		!rateInRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
 		panic(problem(theta, grad, s, lr, rho, eps))
 	}
 	k := newConstants(lr, rho, eps)
@@ -104,61 +91,4 @@ func update(theta, grad, s []float32, lr, rho, eps float64) {
 // float32 it would be off by 1.3e-5 of itself at rho = 0.999.
 func newConstants(lr, rho, eps float64) constants {
 	return constants{lr: float32(lr), rho: float32(rho), c: float32(1 - rho), eps: float32(eps)}
-}
-
-// inRange tells whether x is a learning rate or an eps: not negative, and
-// finite as a float32.
-func inRange(x float64) bool { return x >= 0 && float32(x) <= math.MaxFloat32 }
-
-// overlap tells whether two slices share memory. Where one of them is written,
-// vector code would read stale values of the other.
-func overlap(a, b []float32) bool {
-	startA, endA := extent(a)
-	startB, endB := extent(b)
-	return startA < endB && startB < endA && len(a) > 0 && len(b) > 0
-}
-
-// extent returns the addresses of x's first byte and of the one behind its last.
-func extent(x []float32) (start, end uintptr) {
-	start = uintptr(unsafe.Pointer(unsafe.SliceData(x)))
-	return start, start + 4*uintptr(len(x))
-}
-
-// problem says what update has found wrong. It is apart from the finding, so
-// that a short call does not pay for its words.
-//
-//go:noinline
-func problem(theta, grad, s []float32, lr, rho, eps float64) *ArgumentError {
-	lengths := func(name string, slice []float32) *ArgumentError {
-		return problemf("len(%s) = %d, len(theta) = %d: lengths must be equal", name, len(slice), len(theta))
-	}
-	overlapping := func(nameA, nameB string, a, b []float32) *ArgumentError {
-		apart := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - uintptr(unsafe.Pointer(unsafe.SliceData(a)))
-		return problemf("%s and %s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = %[4]d: they must be apart in memory",
-			nameA, nameB, int(apart), len(a))
-	}
-	outOfRange := func(name string, x float64) *ArgumentError {
-		return problemf("%s = %v: must be finite in float32 and not negative", name, x)
-	}
-	switch {
-	case len(grad) != len(theta):
-		return lengths("grad", grad)
-	case len(s) != len(theta):
-		return lengths("s", s)
-	case overlap(theta, grad):
-		return overlapping("theta", "grad", theta, grad)
-	case overlap(theta, s):
-		return overlapping("theta", "s", theta, s)
-	case overlap(s, grad):
-		return overlapping("s", "grad", s, grad)
-	case !inRange(lr):
-		return outOfRange("lr", lr)
-	case !inRange(eps):
-		return outOfRange("eps", eps)
-	}
-	return problemf("rho = %v: must be in [0, 1]", rho)
-}
-
-func problemf(format string, args ...any) *ArgumentError {
-	return &ArgumentError{fmt.Sprintf(format, args...)}
 }

@@ -3,65 +3,129 @@ package kernel
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 )
 
-// Param is a tensor to train: its elements, their gradient and the state that
-// belongs to them, which may be nil for [NewOptimizer] to make.
+// Param is a tensor to train, as a step takes it: its elements, their gradient
+// and the state that belongs to them.
 type Param struct {
-	Theta, Grad []float32
-	State       *State
+	Theta []float32
+	Grad  []float32 // nil: this step leaves the tensor and its state alone, which a gradient of zero does not
+	State *State    // nil: Step makes it and sets it here
+	// Options are those of this tensor, such as no weight decay for a bias; nil
+	// are the Optimizer's.
+	Options *RMSProp
 }
 
-// Optimizer takes steps on a fixed set of tensors, on several cores: it is
-// checked and cut into work once, and stepped many times. The bits are those of
+// Optimizer takes steps on many tensors and many cores. The bits are those of
 // [RMSProp.Update] on each tensor, however many workers there are.
 //
-// The fields of its RMSProp may change between steps, such as LR for a schedule,
-// except that Centered, and whether Momentum is zero, must stay as they were:
-// the states are made for them.
-//
-// An Optimizer keeps the slices that it was given, not the Params: values may
-// change in place, and [Optimizer.SetGrad] gives it another gradient. It must
-// not be copied, and its methods must not run at the same time.
+// The zero value works once Options are set. All fields may change between steps:
+// LR for a schedule, Momentum to and from 0 where the states have the buffer,
+// Workers in a training that is resumed elsewhere. An Optimizer must not be
+// copied after its first step, and takes one step at a time.
 type Optimizer struct {
-	RMSProp
+	Options RMSProp // of the tensors that have none of their own
+	Workers int     // how many goroutines a step may use; 0: GOMAXPROCS
 
-	centered, momentum bool // as they were at the start
+	// ClipNorm limits the norm of all gradients of a step together, seen as one
+	// vector and divided by their LossScale. All of them are multiplied by
+	//
+	//	min(1, ClipNorm/(norm + 1e-6))
+	//
+	// in float64, as torch.nn.utils.clip_grad_norm_ has it; LossScale takes that up,
+	// so that the gradients themselves stay as they are. 0 is no limit, +Inf only
+	// measures. A step whose norm is not finite is left out.
+	ClipNorm float64
 
-	workers int
-	states  []*State
-	tensors []tensor   // by address of theta
-	place   []int      // params[i] is tensors[place[i]]
-	written []extentOf // what a step writes, by address
-	cuts    []cut      // the borders of the units of work
+	// SkipNonFinite leaves a step out if there is a NaN or an infinity in any
+	// gradient, or if their norm is 2^64 or more, from where on squares are
+	// infinite in float32: nothing is written to any tensor or state.
+	SkipNonFinite bool
+
+	// ZeroGrad sets the gradients to zero, while they are still in the cache, after
+	// they were used. Those of a step that is left out become zero, too.
+	ZeroGrad bool
+
+	// What the last step has found out about its tensors.
+	valid      bool
+	known      []knownTensor // by their place in params
+	written    []span        // theta and states, sorted
+	grads      []span        // gradients, sorted, where they have to be apart
+	gradsApart bool
+	order      []int32 // the places in params by address of theta, those without elements at the end
+	cuts       []cut   // the borders of the units of work
+	elements   int
+	block      []int // the first of each tensor's blocks of normBlock elements, and how many there are
+	workers    int   // that the cuts are for
 
 	// One step.
-	member member
-	next   atomic.Int64 // the next unit of work: from cuts[next] to cuts[next+1]
-	others sync.WaitGroup
-	help   func() // work as a goroutine of its own: made once, so that a step allocates nothing
+	params  []Param
+	moved   []int32 // places in params of the gradients that are not where they were
+	groups  []group
+	group   []int32 // of each tensor
+	current int32   // the group of the tensor that is looked at
+	active  int     // elements that have a gradient
+	skipped bool
+	sums    []float64 // of squares, by block
+	crew    crew
+	move    func(unit int) // moveUnit and sumUnit: made once, so that a step allocates nothing
+	sum     func(unit int)
 }
 
-// tensor is a Param as a step wants it.
-type tensor struct{ theta, grad, s, m, b []float32 }
+// knownTensor is where a tensor lies whose slices were found to overlap no
+// others. The addresses of empty slices are 0.
+type knownTensor struct {
+	n                    int
+	theta, grad, s, m, b uintptr
+}
 
-// cut is a place between two units of work: before element at of a tensor.
+// group is what the tensors share that have the same options and are at the
+// same step.
+type group struct {
+	options  *RMSProp
+	step     int // only with BiasCorrection
+	elements int // that have a gradient
+	params   params
+}
+
+// cut is a place between two units of work: before element at of the tensor
+// that is the tensor-th in order.
 type cut struct{ tensor, at int }
 
-// NewOptimizer returns an Optimizer for the tensors, with as many goroutines a
-// step as workers says; workers <= 0 means GOMAXPROCS. States that are nil it
-// makes, and sets in params.
+// Report is what a step has done.
+type Report struct {
+	// Norm is the Euclidean norm of all gradients together, divided by LossScale.
+	// It is computed with ClipNorm or SkipNonFinite, and 0 without. Its bits depend
+	// only on the gradients, their order in params and LossScale.
+	Norm    float64
+	Skipped bool // nothing was written, except to gradients by ZeroGrad
+}
+
+// Step takes one step on every tensor that has a gradient and returns when all of it
+// is done. It uses no more goroutines than Workers says, its caller's included,
+// and fewer where the work is little.
 //
-// Everything is checked here, so that no wrong tensor leaves a step half done:
-// the error joins an [*ArgumentError] for each problem of the options and of
-// each tensor, by its index in params. No two slices may overlap in memory,
-// except that gradients may be shared. Where there is an error, params is left
-// as it was.
+// It borrows params for as long as it runs: no slice is kept. Tensors may move,
+// come or go between steps. What it has found out about them it remembers by
+// address and length, so that a step on the same tensors as before allocates
+// nothing and checks next to nothing.
+//
+// Everything is checked before anything is written: the error joins an
+// [*ArgumentError] for each problem of the options and of each tensor, by its
+// index in params, and everything is as it was, the States that are nil too. No
+// two slices may overlap in memory, whether or not a tensor has a gradient in this
+// step, except that gradients may be shared without ZeroGrad.
+//
+// To add tensors later, list them: their states begin with the step in which they
+// first have a gradient. To save a training, save the states along with the
+// thetas. It can be resumed with another number of workers and on another CPU.
 //
 // Large tensors are divided among the workers, small ones put together, so that
 // the workers finish at the same time. A worker takes whole cache lines of 64
@@ -69,265 +133,80 @@ type cut struct{ tensor, at int }
 // lines as their Theta does. Where states come from elsewhere and lie otherwise,
 // two workers may write to one line at the border between their parts: never to
 // the same element, so that this costs a little time and no bits.
-func NewOptimizer(o RMSProp, params []Param, workers int) (*Optimizer, error) {
-	var wrong problems
-	o.check(&wrong)
-	for i, param := range params {
-		o.checkParam(&wrong, i, param)
+func (p *Optimizer) Step(params []Param) (Report, error) {
+	if err := p.check(params); err != nil {
+		return Report{}, err
 	}
-	checkExtents(&wrong, extents(params))
-	if err := wrong.err(); err != nil {
-		return nil, err
+	if p.move == nil {
+		p.move, p.sum = p.moveUnit, p.sumUnit
 	}
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
+	p.params = params
 
-	byAddress := make([]int, len(params))
-	for i := range byAddress {
-		byAddress[i] = i
-	}
-	slices.SortFunc(byAddress, func(i, j int) int {
-		a, _ := extent(params[i].Theta)
-		b, _ := extent(params[j].Theta)
-		return cmp.Compare(a, b)
-	})
-	o.makeStates(params, byAddress)
-
-	p := &Optimizer{
-		RMSProp:  o,
-		centered: o.Centered,
-		momentum: o.Momentum != 0,
-		workers:  workers,
-		states:   make([]*State, len(params)),
-		place:    make([]int, len(params)),
-	}
-	total := 0
-	for _, i := range byAddress {
-		param := params[i]
-		p.states[i] = param.State
-		p.place[i] = len(p.tensors)
-		p.tensors = append(p.tensors, tensor{param.Theta, param.Grad,
-			param.State.MeanSquare, param.State.MeanGrad, param.State.Momentum})
-		total += len(param.Theta)
-	}
-	p.written = slices.DeleteFunc(extents(params), func(e extentOf) bool { return !e.written })
-	p.cuts = cutTensors(p.tensors, unitSize(total, workers))
-	p.help = func() {
-		defer p.others.Done()
-		p.work()
-	}
-	return p, nil
-}
-
-// State returns the state of params[i], to be saved for instance.
-func (p *Optimizer) State(i int) *State { return p.states[i] }
-
-// SetGrad replaces the gradient of params[i]. The error is an [*ArgumentError]
-// if i is out of range, if the length differs from Theta's, or if grad overlaps
-// in memory what a step writes; the gradient then stays as it was.
-func (p *Optimizer) SetGrad(i int, grad []float32) error {
-	if i < 0 || i >= len(p.place) {
-		return &ArgumentError{fmt.Sprintf("i = %d: must be in [0, %d), the tensors", i, len(p.place))}
-	}
-	t := &p.tensors[p.place[i]]
-	if len(grad) != len(t.theta) {
-		return &ArgumentError{fmt.Sprintf("params[%d]: len(grad) = %d, len(Theta) = %d: lengths must be equal",
-			i, len(grad), len(t.theta))}
-	}
-	start, end := extent(grad)
-	at, _ := slices.BinarySearchFunc(p.written, start, func(e extentOf, start uintptr) int {
-		if e.end <= start {
-			return -1
+	var report Report
+	factor := 1.0
+	if p.ClipNorm != 0 || p.SkipNonFinite {
+		report.Norm = p.norm()
+		finite := report.Norm <= math.MaxFloat64
+		report.Skipped = !finite || p.SkipNonFinite && report.Norm >= 0x1p64
+		if p.ClipNorm != 0 {
+			factor = min(1, p.ClipNorm/(report.Norm+1e-6))
 		}
-		return 1
-	})
-	if at < len(p.written) && p.written[at].start < end && len(grad) > 0 {
-		return &ArgumentError{fmt.Sprintf("params[%d]: grad and %v overlap in memory: they must be apart", i, p.written[at])}
 	}
-	t.grad = grad
-	return nil
-}
-
-// Step takes one step on every tensor and returns when all of it is done. It
-// starts one goroutine less than there are workers, or units of work if those
-// are fewer: with one worker none.
-//
-// It panics with an [*ArgumentError], before anything is written, if a field of
-// the RMSProp is out of range or one has changed that may not.
-func (p *Optimizer) Step() {
-	var wrong problems
-	p.RMSProp.check(&wrong)
-	if p.Centered != p.centered {
-		wrong.addf("Centered = %v, and was %v in NewOptimizer: the states are made for that", p.Centered, p.centered)
-	}
-	if (p.Momentum != 0) != p.momentum {
-		was := "zero"
-		if p.momentum {
-			was = "not zero"
+	p.skipped = report.Skipped
+	if !p.skipped {
+		for i := range p.groups {
+			g := &p.groups[i]
+			g.params.round(g.options, factor, g.options.rhoAt(g.step+1))
 		}
-		wrong.addf("Momentum = %v, and was %s in NewOptimizer: the states are made for that", p.Momentum, was)
 	}
-	wrong.panic()
-
-	p.member = p.RMSProp.member()
-	p.next.Store(0)
-	for range min(p.workers, len(p.cuts)-1) - 1 {
-		p.others.Add(1)
-		go p.help()
+	if !p.skipped || p.ZeroGrad {
+		p.crew.run(p.useful(), len(p.cuts)-1, p.move)
 	}
-	p.work()
-	p.others.Wait()
+	p.params = nil
+	clear(p.groups)
+	return report, nil
 }
 
-// work takes units of work for as long as there are any.
-func (p *Optimizer) work() {
-	k := p.member
+// idle tells whether a step leaves the tensor alone.
+func (q *Param) idle() bool { return q.Grad == nil && len(q.Theta) > 0 }
+
+// ---- Work ----
+
+// crew are the goroutines that share the units of a piece of work.
+type crew struct {
+	do     func(unit int)
+	units  int64
+	next   atomic.Int64
+	others sync.WaitGroup
+	help   func() // work as a goroutine of its own
+}
+
+// run does all units, in any order, on so many goroutines, the caller's included.
+func (c *crew) run(workers, units int, do func(unit int)) {
+	if c.help == nil {
+		c.help = func() {
+			defer c.others.Done()
+			c.work()
+		}
+	}
+	c.do, c.units = do, int64(units)
+	c.next.Store(0)
+	for range min(workers, units) - 1 {
+		c.others.Add(1)
+		go c.help()
+	}
+	c.work()
+	c.others.Wait()
+}
+
+// work takes units for as long as there are any.
+func (c *crew) work() {
 	for {
-		unit := int(p.next.Add(1)) - 1
-		if unit >= len(p.cuts)-1 {
+		unit := c.next.Add(1) - 1
+		if unit >= c.units {
 			return
 		}
-		from, to := p.cuts[unit], p.cuts[unit+1]
-		for at := from; at.tensor <= to.tensor; at = (cut{at.tensor + 1, 0}) {
-			if at == to { // which may be behind the last tensor
-				break
-			}
-			t := &p.tensors[at.tensor]
-			end := len(t.theta)
-			if at.tensor == to.tensor {
-				end = to.at
-			}
-			k.run(t.theta[at.at:end], t.grad[at.at:end], t.s[at.at:end], part(t.m, at.at, end), part(t.b, at.at, end))
-		}
-	}
-}
-
-// part is x[start:end] of a slice that may be empty instead.
-func part(x []float32, start, end int) []float32 {
-	if len(x) == 0 {
-		return nil
-	}
-	return x[start:end]
-}
-
-// ---- Checks ----
-
-func (o *RMSProp) checkParam(wrong *problems, i int, param Param) {
-	var p problems
-	n := len(param.Theta)
-	if len(param.Grad) != n {
-		p.addf("len(Grad) = %d, len(Theta) = %d: lengths must be equal", len(param.Grad), n)
-	}
-	if param.State != nil {
-		o.checkState(&p, names{"Theta", "Grad", "State"}, param.State, n)
-	}
-	for _, problem := range p {
-		wrong.addf("params[%d]: %s", i, problem)
-	}
-}
-
-// extentOf is where a slice of a tensor lies in memory.
-type extentOf struct {
-	start, end uintptr
-	param      int
-	name       string
-	written    bool
-}
-
-func (e extentOf) String() string { return fmt.Sprintf("params[%d].%s", e.param, e.name) }
-
-// extents returns those of all slices that are not empty, sorted by address.
-func extents(params []Param) []extentOf {
-	var all []extentOf
-	for i, param := range params {
-		add := func(name string, x []float32, written bool) {
-			if len(x) > 0 {
-				start, end := extent(x)
-				all = append(all, extentOf{start, end, i, name, written})
-			}
-		}
-		add("Theta", param.Theta, true)
-		add("Grad", param.Grad, false)
-		if st := param.State; st != nil {
-			add("State.MeanSquare", st.MeanSquare, true)
-			add("State.MeanGrad", st.MeanGrad, true)
-			add("State.Momentum", st.Momentum, true)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b extentOf) int { return cmp.Compare(a.start, b.start) })
-	return all
-}
-
-// checkExtents finds overlaps in sorted extents, unless both are only read: an
-// extent overlaps one before it if it begins before the furthest end of those.
-func checkExtents(wrong *problems, sorted []extentOf) {
-	var furthest, furthestWritten extentOf
-	for _, e := range sorted {
-		before := furthestWritten
-		if e.written {
-			before = furthest
-		}
-		if e.start < before.end {
-			wrong.addf("%v and %v overlap in memory: they must be apart", before, e)
-		}
-		if e.end > furthest.end {
-			furthest = e
-		}
-		if e.written && e.end > furthestWritten.end {
-			furthestWritten = e
-		}
-	}
-}
-
-// ---- Memory and work ----
-
-const (
-	lineSize  = 64 // bytes in a cache line of the CPUs that the assembly is for
-	lineFloat = lineSize / 4
-)
-
-// makeStates makes the states that are nil, of one allocation for each kind of
-// slice. They lie in their cache lines as their Thetas do, and none shares a
-// line with another.
-func (o *RMSProp) makeStates(params []Param, byAddress []int) {
-	var without, offsets []int
-	total := 0
-	for _, i := range byAddress {
-		if params[i].State != nil {
-			continue
-		}
-		start, _ := extent(params[i].Theta)
-		total = (total+lineFloat-1)/lineFloat*lineFloat + int(start%lineSize)/4
-		without, offsets = append(without, i), append(offsets, total)
-		total += len(params[i].Theta)
-	}
-	if without == nil {
-		return
-	}
-	allocate := func() []float32 {
-		x := make([]float32, total+lineFloat)
-		start, _ := extent(x)
-		return x[-start%lineSize/4:]
-	}
-	s := allocate()
-	var m, b []float32
-	if o.Centered {
-		m = allocate()
-	}
-	if o.Momentum != 0 {
-		b = allocate()
-	}
-	take := func(x []float32, offset, n int) []float32 {
-		if x == nil {
-			return nil
-		}
-		return x[offset:][:n:n]
-	}
-	for j, i := range without {
-		n := len(params[i].Theta)
-		params[i].State = &State{take(s, offsets[j], n), take(m, offsets[j], n), take(b, offsets[j], n)}
-		o.begin(params[i].State.MeanSquare)
+		c.do(int(unit))
 	}
 }
 
@@ -337,7 +216,370 @@ const (
 	unitsPerWorker = 32
 	smallestUnit   = 4 << 10
 	largestUnit    = 4 * chunk
+	blocksPerUnit  = largestUnit / normBlock
 )
+
+// share is how many elements are worth a goroutine: to start one and to wait for
+// it takes some µs.
+const share = 16 << 10
+
+// useful is how many workers the step is worth.
+func (p *Optimizer) useful() int { return min(p.workers, 1+p.active/share) }
+
+// moveUnit takes the step on the elements between two cuts.
+func (p *Optimizer) moveUnit(unit int) {
+	from, to := p.cuts[unit], p.cuts[unit+1]
+	for at := from; at.tensor <= to.tensor && at != to; at = (cut{at.tensor + 1, 0}) { // to may be behind the last tensor
+		i := p.order[at.tensor]
+		param := &p.params[i]
+		if param.idle() {
+			continue
+		}
+		end := len(param.Theta)
+		if at.tensor == to.tensor {
+			end = to.at
+		}
+		st, g := param.State, &p.groups[p.group[i]].params
+		if at.at == 0 && !p.skipped {
+			st.Step++
+		}
+		t := tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}
+		switch {
+		case p.ZeroGrad:
+			for start := at.at; start < end; start += chunk {
+				piece := t.slice(start, min(start+chunk, end))
+				if !p.skipped {
+					g.run(&piece, p.active)
+				}
+				clear(piece.grad)
+			}
+		case end-at.at == len(t.theta):
+			g.run(&t, p.active)
+		default:
+			part := t.slice(at.at, end)
+			g.run(&part, p.active)
+		}
+	}
+}
+
+func (t *tensor) slice(start, end int) tensor {
+	return tensor{t.theta[start:end], t.grad[start:end], t.s[start:end], part(t.m, start, end), part(t.b, start, end)}
+}
+
+// norm is the norm of all gradients, divided by their LossScale.
+func (p *Optimizer) norm() float64 {
+	blocks := p.block[len(p.params)]
+	p.sums = slices.Grow(p.sums[:0], blocks)[:blocks]
+	p.crew.run(p.useful(), (blocks+blocksPerUnit-1)/blocksPerUnit, p.sum)
+
+	scale, same := 0.0, true
+	for i := range p.groups {
+		if g := &p.groups[i]; g.elements > 0 {
+			same = same && (scale == 0 || scale == g.options.lossScale())
+			scale = g.options.lossScale()
+		}
+	}
+	total := 0.0
+	for i := range p.params {
+		if p.params[i].idle() {
+			continue
+		}
+		sum := 0.0
+		for _, block := range p.sums[p.block[i]:p.block[i+1]] {
+			sum += block
+		}
+		if !same {
+			s := p.groups[p.group[i]].options.lossScale()
+			sum /= s * s
+		}
+		total += sum
+	}
+	if !same || scale == 0 {
+		scale = 1
+	}
+	return math.Sqrt(total) / scale
+}
+
+// sumUnit sums the squares of some blocks of gradients.
+func (p *Optimizer) sumUnit(unit int) {
+	first := unit * blocksPerUnit
+	behind := min(first+blocksPerUnit, len(p.sums))
+	// The tensor that has the first block is the last that begins no later: one
+	// without elements begins where the next one does.
+	i := sort.Search(len(p.block), func(i int) bool { return p.block[i] > first }) - 1
+	for ; first < behind; i++ {
+		end := min(p.block[i+1], behind)
+		if grad := p.params[i].Grad; grad != nil {
+			grad = grad[(first-p.block[i])*normBlock:]
+			blockSums(p.sums[first:end], grad[:min(len(grad), (end-first)*normBlock)])
+		}
+		first = end
+	}
+}
+
+// ---- Checks ----
+
+// check returns an error where a step on params would be wrong. Otherwise all that a
+// step needs to know about them is known, and all states that it needs are made.
+func (p *Optimizer) check(params []Param) error {
+	fits := p.Workers >= 0 && p.ClipNorm >= 0
+	same := p.valid && len(p.known) == len(params)
+	if !same {
+		p.known = slices.Grow(p.known[:0], len(params))[:len(params)]
+		clear(p.known)
+	}
+	p.valid = false
+	p.groups, p.moved = p.groups[:0], p.moved[:0]
+	p.group = slices.Grow(p.group[:0], len(params))[:len(params)]
+	p.active = 0
+	fits = p.join(&p.Options, 0) && fits
+	missing := false
+	for i := range params {
+		param, k := &params[i], &p.known[i]
+		n, idle := len(param.Theta), param.idle()
+		o, st := param.options(p), param.State
+		step := 0
+		same = same && n == k.n && address(param.Theta) == k.theta
+		if st == nil {
+			missing = missing || !idle
+			same = same && k.s == 0
+		} else {
+			fits = fits && o.fits(st, n)
+			same = same && address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.Momentum) == k.b
+			if o.BiasCorrection {
+				step = st.Step
+			}
+		}
+		g := &p.groups[p.current]
+		if g.options != o || g.step != step {
+			fits = p.join(o, step) && fits
+			g = &p.groups[p.current]
+		}
+		p.group[i] = p.current
+		if idle {
+			k.grad = 0
+			continue
+		}
+		g.elements += n
+		fits = fits && len(param.Grad) == n
+		if address(param.Grad) != k.grad {
+			p.moved = append(p.moved, int32(i))
+		}
+	}
+	for i := range p.groups {
+		p.active += p.groups[i].elements
+	}
+	switch {
+	case !fits:
+	case !same:
+		fits = p.learn(params)
+	default:
+		fits = p.follow(params)
+	}
+	if p.ZeroGrad && fits && !p.gradsApart {
+		fits = p.gradientsApart(params)
+	}
+	if !fits {
+		return p.problems(params)
+	}
+	if missing {
+		p.makeStates(params)
+		p.learn(params)
+	}
+	if workers := cmp.Or(p.Workers, runtime.GOMAXPROCS(0)); workers != p.workers || !same {
+		p.workers = workers
+		p.cutTensors(params, unitSize(p.elements, workers))
+	}
+	p.valid = true
+	return nil
+}
+
+func (q *Param) options(p *Optimizer) *RMSProp {
+	if q.Options != nil {
+		return q.Options
+	}
+	return &p.Options
+}
+
+// address is that of x's first element, 0 where there is none.
+func address(x []float32) uintptr {
+	if len(x) == 0 {
+		return 0
+	}
+	return uintptr(unsafe.Pointer(unsafe.SliceData(x)))
+}
+
+// recent is how many groups are searched for one that fits: those of a model are
+// few, and if each tensor had its own, to search them all would take long.
+const recent = 8
+
+// join makes the group of a tensor the current one, and tells whether its options are valid.
+func (p *Optimizer) join(o *RMSProp, step int) bool {
+	for i := len(p.groups) - 1; i >= max(0, len(p.groups)-recent); i-- {
+		if g := &p.groups[i]; g.step == step && (g.options == o || *g.options == *o) {
+			p.current = int32(i)
+			return true // or some tensor before did not fit
+		}
+	}
+	p.current = int32(len(p.groups))
+	p.groups = append(p.groups, group{options: o, step: step})
+	return o.valid()
+}
+
+// learn finds out where the slices lie, anew, and whether they are apart.
+func (p *Optimizer) learn(params []Param) bool {
+	p.written, p.gradsApart = p.written[:0], false
+	p.elements, p.block = 0, append(p.block[:0], 0)
+	for i := range params {
+		param, k := &params[i], &p.known[i]
+		*k = knownTensor{n: len(param.Theta), theta: address(param.Theta), grad: address(param.Grad)}
+		if st := param.State; st != nil {
+			k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.Momentum)
+		}
+		p.written = appendTensor(p.written, i, param.Theta, nil, param.State, false)
+		p.elements += k.n
+		p.block = append(p.block, p.block[i]+(k.n+normBlock-1)/normBlock)
+	}
+	sortSpans(p.written)
+	if !apart(p.written) {
+		return false
+	}
+	for i := range params {
+		if meets(params[i].Grad, p.written) {
+			return false
+		}
+	}
+	p.order = p.order[:0]
+	for _, s := range p.written {
+		if s.slice%slicesPerTensor == 0 {
+			p.order = append(p.order, s.slice/slicesPerTensor)
+		}
+	}
+	for i := range params {
+		if p.known[i].n == 0 {
+			p.order = append(p.order, int32(i))
+		}
+	}
+	return true
+}
+
+// follow does so where only gradients have moved.
+func (p *Optimizer) follow(params []Param) bool {
+	for _, i := range p.moved {
+		if meets(params[i].Grad, p.written) {
+			return false
+		}
+		p.known[i].grad = address(params[i].Grad)
+		p.gradsApart = false
+	}
+	return true
+}
+
+// gradientsApart tells whether no two gradients overlap.
+func (p *Optimizer) gradientsApart(params []Param) bool {
+	p.grads = p.grads[:0]
+	for i := range params {
+		p.grads = appendSpan(p.grads, params[i].Grad, i, true)
+	}
+	sortSpans(p.grads)
+	p.gradsApart = apart(p.grads)
+	return p.gradsApart
+}
+
+// problems says all that is wrong.
+func (p *Optimizer) problems(params []Param) error {
+	var wrong problems
+	if p.Workers < 0 {
+		wrong.addf("Workers = %d: must not be negative", p.Workers)
+	}
+	if !(p.ClipNorm >= 0) {
+		wrong.addf("ClipNorm = %v: must not be negative", p.ClipNorm)
+	}
+	p.Options.check(&wrong, "Options.")
+	seen := map[*RMSProp]bool{}
+	var spans []span
+	for i, param := range params {
+		name, n := fmt.Sprintf("params[%d]", i), len(param.Theta)
+		if o := param.Options; o != nil && !seen[o] {
+			seen[o] = true
+			o.check(&wrong, name+".Options.")
+		}
+		if !param.idle() {
+			wrong.length(name+".Grad", len(param.Grad), name+".Theta", n)
+		}
+		if param.State != nil {
+			param.options(p).checkState(&wrong, name+".State", name+".Theta", param.State, n)
+		}
+		spans = appendTensor(spans, i, param.Theta, param.Grad, param.State, p.ZeroGrad)
+	}
+	wrong.overlaps(spans, func(slice int32) string {
+		name := fmt.Sprintf("params[%d]", slice/slicesPerTensor)
+		return sliceName(slice, name+".Theta", name+".Grad", name+".State")
+	})
+	return wrong.join()
+}
+
+// ---- Memory ----
+
+const (
+	lineSize  = 64 // bytes in a cache line of the CPUs that the assembly is for
+	lineFloat = lineSize / 4
+	pageSize  = 4096
+	// The caches place memory by its address within a page. Where several long
+	// slices lie alike in theirs, they get into each other's way, which costs some
+	// percent: those of a long tensor are apart by a quarter of a page.
+	stagger = pageSize / 4
+	long    = chunk
+)
+
+// makeStates makes the states that are nil, of one allocation. They lie in their
+// cache lines as their Thetas do, and none shares a line with another.
+func (p *Optimizer) makeStates(params []Param) {
+	count, total := 0, lineFloat
+	for i := range params {
+		if param := &params[i]; param.State == nil && !param.idle() {
+			count++
+			total += 3 * (len(param.Theta) + 2*lineFloat)
+			if len(param.Theta) >= long {
+				total += 3 * pageSize / 4
+			}
+		}
+	}
+	states, memory := make([]State, count), make([]float32, total)
+	start, _ := extent(memory)
+	memory = memory[-start%lineSize/4:]
+	for _, i := range p.order {
+		param := &params[i]
+		if param.State != nil || param.idle() {
+			continue
+		}
+		n := len(param.Theta)
+		like, _ := extent(param.Theta)
+		// memory begins a line.
+		take := func() []float32 {
+			start, _ := extent(memory)
+			at := int((like-start)%lineSize) / 4
+			if n >= long {
+				like += stagger
+				at = int((like-start)%pageSize) / 4
+			}
+			x := memory[at:][:n:n]
+			memory = memory[(at+n+lineFloat-1)/lineFloat*lineFloat:]
+			return x
+		}
+		o, st := param.options(p), &states[0]
+		states = states[1:]
+		st.MeanSquare = take()
+		o.begin(st.MeanSquare)
+		if o.Centered {
+			st.MeanGrad = take()
+		}
+		if o.Momentum != 0 {
+			st.Momentum = take()
+		}
+		param.State = st
+	}
+}
 
 func unitSize(total, workers int) int {
 	if workers == 1 {
@@ -346,27 +588,27 @@ func unitSize(total, workers int) int {
 	return min(max(total/workers/unitsPerWorker, smallestUnit), largestUnit)
 }
 
-// cutTensors divides the tensors, one after the other, into units of work of at
+// cutTensors divides the tensors, in their order in memory, into units of work of at
 // least size elements, the last one aside. It cuts where a cache line of theta
 // begins, so that neighbours in memory which share a line get the same worker.
-func cutTensors(tensors []tensor, size int) []cut {
-	cuts := []cut{{0, 0}}
+func (p *Optimizer) cutTensors(params []Param, size int) {
+	p.cuts = append(p.cuts[:0], cut{0, 0})
 	filled := 0 // elements since the last cut
-	for i, t := range tensors {
-		n := len(t.theta)
-		start := uintptr(unsafe.Pointer(unsafe.SliceData(t.theta)))
+	for place, i := range p.order {
+		theta := params[i].Theta
+		start, _ := extent(theta)
 		first := int(-start%lineSize) / 4 // the first element that begins a line
 		at := 0
 		for {
 			next := at + max(size-filled, 0)
 			next = first + max(next-first+lineFloat-1, 0)/lineFloat*lineFloat
-			if next >= n {
+			if next >= len(theta) {
 				break
 			}
-			cuts = append(cuts, cut{i, next})
+			p.cuts = append(p.cuts, cut{place, next})
 			at, filled = next, 0
 		}
-		filled += n - at
+		filled += len(theta) - at
 	}
-	return append(cuts, cut{len(tensors), 0})
+	p.cuts = append(p.cuts, cut{len(p.order), 0})
 }

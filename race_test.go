@@ -37,7 +37,7 @@ func TestRaceIsReported(t *testing.T) {
 				}
 				if member {
 					o := RMSProp{LR: 0.1, Rho: 0.9, Eps: 1e-7, Centered: true, Momentum: 0.9}
-					o.Update(t1, grad, &State{s1, m1, b1})
+					o.Update(t1, grad, &State{MeanSquare: s1, MeanGrad: m1, Momentum: b1})
 				} else {
 					Update(t1, grad, s1, 0.1, 0.9, 1e-7)
 				}

@@ -1,23 +1,16 @@
 package kernel
 
-import (
-	"cmp"
-	"errors"
-	"fmt"
-	"math"
-	"slices"
-	"strings"
-	"unsafe"
-)
+import "cmp"
 
-// RMSProp is one member of the RMSProp family: what PyTorch, TensorFlow, Keras
-// and optax call RMSprop, each with its own conventions and options. [Keras],
-// [PyTorch], [TensorFlow] and [Optax] return those. The zero value of each
-// option switches it off.
+// RMSProp is one member of the RMSProp family: what PyTorch, TensorFlow, Keras,
+// optax, Gorgonia and GoMLX call RMSprop, each with its own conventions and
+// options. [Keras], [PyTorch], [TensorFlow], [Optax], [Gorgonia] and [GoMLX]
+// return those. The zero value of each option switches it off.
 //
 // A step does, element by element and in one pass over memory, whatever is on:
 //
-//	grad = GradScale*grad                           -GradScale with Maximize
+//	grad = grad/LossScale                           -grad/LossScale with Maximize
+//	grad = min(max(grad, -ClipValue), ClipValue)    ClipValue
 //	grad = grad + WeightDecay*theta                 unless DecoupledDecay
 //	s    = Rho*s + (1-Rho)*grad²
 //	m    = Rho*m + (1-Rho)*grad                     Centered
@@ -30,15 +23,59 @@ import (
 //	theta = theta - LR*WeightDecay*theta            DecoupledDecay
 //	theta = theta - u
 //
-// The numbers are rounded to float32 once a call: 1-Rho and LR*WeightDecay
-// after they were computed in float64. Every operation after that is one
-// float32 operation, rounded to nearest even, and none are fused, so that
+// Clipping comes before the decay, which is not clipped: a bound on the gradient
+// bounds what the data say, not the pull towards zero.
+//
+// The numbers are rounded to float32 once a call: 1-Rho, 1/LossScale and
+// LR*WeightDecay after they were computed in float64. Every operation after that
+// is one float32 operation, rounded to nearest even, and none are fused, so that
 // every implementation gives the same bits. The rules of [Update] that keep
-// subnormal numbers out hold here too: the gradient that goes into s counts as
-// zero below 2^-63 in magnitude, and so do s, m and b below 2^-126. Such a dead
-// element adds nothing to b, and leaves theta to the decay and what momentum is left.
+// subnormal numbers out hold here too, for s and m and b, and for the gradient
+// that goes into s. Such a dead element adds nothing to b, and leaves theta to
+// the decay and what momentum is left.
 //
 // With only LR, Rho and Eps set, the bits are those of Update.
+//
+// # Bias correction
+//
+// The means start at zero (or at InitialMeanSquare) and are biased towards it
+// for about 1/(1-Rho) steps. Adam divides by 1-Rho^t to correct that. With
+// BiasCorrection, step t = 1, 2, … of a [State] averages with
+//
+//	Rho_t = 1 - (1-Rho)/(1-Rho^t)
+//
+// instead of Rho, computed in float64, which makes s and m themselves the
+// corrected means: s is then what optax calls nu_hat. The first step forgets
+// what s and m were. With Rho = 1 they are the plain means of all steps so far.
+//
+// # Momentum schedules
+//
+// Momentum may change from step to step. Where it is 0 and the State has a
+// buffer, b is kept as with any other Momentum: it holds the last step, so that
+// momentum can come back. A State gets a buffer where Momentum is not 0 when the
+// state is made.
+//
+// # What a huge gradient does
+//
+// A finite gradient from 2^64 (1.8e19) up has an infinite square. It makes s
+// infinite, and every step after that zero: the parameter stands still for ever,
+// without a NaN for anyone to notice, as in the published formula. Clip by
+// ClipValue or [Optimizer.ClipNorm], or leave such a step out with
+// [Optimizer.SkipNonFinite].
+//
+// # Centered
+//
+// Centered divides by the standard deviation of the gradients, which can be far
+// smaller than their size. Where all gradients are equal it tends to zero, and the
+// steps to LR/sqrt(Eps)*grad: with LR = 0.001 and Eps = 1e-7 a single step reaches
+// 1.7. So it wants a larger Eps. The centered variant of the paper on DQN
+// (Mnih and others, Human-level control through deep reinforcement learning,
+// Nature 518, 2015) is
+//
+//	RMSProp{LR: 0.00025, Rho: 0.95, Eps: 0.01, Centered: true}
+//
+// Its "gradient momentum" and "squared gradient momentum" are both Rho; it has no
+// momentum in the sense of Momentum.
 //
 // # What differs from the frameworks
 //
@@ -48,15 +85,17 @@ import (
 //   - PyTorch with centered takes the root of s - m² as it is, so that theta
 //     becomes NaN where rounding makes it negative, as after many equal
 //     gradients. Here s - m² is then 0.
-//   - Keras decays by weight_decay before the step and decoupled: set WeightDecay
-//     and DecoupledDecay, since decay that is off has nothing to decouple. Its
-//     exponential moving average of theta (use_ema) and the clipping of
-//     gradients are left to the caller; GradScale takes the factor of a clipped
-//     norm.
-//   - optax's bias_correction is not here.
+//   - Keras's exponential moving average of theta (use_ema) is left to the
+//     caller. Its clipnorm clips each tensor by itself, global_clipnorm all
+//     together, as [Optimizer.ClipNorm].
 //   - TensorFlow's sparse update is [RMSProp.UpdateRows].
+//   - Gorgonia takes l2*theta from theta, not scaled by the learning rate: set
+//     WeightDecay to l2/LR. Its clip limits what is divided by d, after s has
+//     taken the square of the gradient as it was: another algorithm, which is not
+//     here.
+//   - spago's is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}.
 type RMSProp struct {
-	LR  float64 // learning rate: the step in theta's units
+	LR  float64 // learning rate: the step in theta's units, in [0, 2^64]
 	Rho float64 // share of the old means that is kept, in [0, 1]; PyTorch calls it alpha
 	Eps float64 // in units of grad², or of grad where EpsOutside
 
@@ -65,18 +104,19 @@ type RMSProp struct {
 	Centered       bool    // divide by an estimate of the standard deviation: subtract the mean
 	WeightDecay    float64 // pull towards zero: added to the gradient (L2), or
 	DecoupledDecay bool    // taken from theta itself
-	GradScale      float64 // multiplies the gradient, such as 1 over a loss scale; 0 means 1
+	LossScale      float64 // what the loss, and so the gradient, was multiplied by: it is divided by that; 0 means 1
+	ClipValue      float64 // limits each element of the gradient to [-ClipValue, ClipValue]; 0: no limit
 	Maximize       bool    // go up the gradient, not down
 	EpsOutside     bool    // sqrt(s) + Eps instead of sqrt(s + Eps)
 	LROutside      bool    // the momentum buffer holds steps before the learning rate
+	BiasCorrection bool    // correct the means for their start, by State.Step
 
 	InitialMeanSquare float64 // what a new state's mean square starts at; optax's initial_scale
 }
 
 // Keras returns the conventions and defaults of keras.optimizers.RMSprop in
-// Keras 3. Its weight decay is decoupled: set DecoupledDecay along with
-// WeightDecay.
-func Keras() RMSProp { return RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7} }
+// Keras 3.
+func Keras() RMSProp { return RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, DecoupledDecay: true} }
 
 // PyTorch returns the conventions and defaults of torch.optim.RMSprop.
 func PyTorch() RMSProp {
@@ -94,80 +134,78 @@ func TensorFlow() RMSProp {
 // eps_in_sqrt. It has no default learning rate; 0.001 is that of Keras.
 func Optax() RMSProp { return RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-8} }
 
+// Gorgonia returns the conventions and defaults of gorgonia.NewRMSPropSolver.
+func Gorgonia() RMSProp { return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-8, DecoupledDecay: true} }
+
+// GoMLX returns the conventions and defaults of GoMLX's optimizers.RMSProp,
+// which always corrects the bias: it is Adam without the first moment.
+func GoMLX() RMSProp {
+	return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-7, EpsOutside: true, DecoupledDecay: true, BiasCorrection: true}
+}
+
 // State is what an optimizer remembers of one tensor from step to step: plain
 // data, to be saved with encoding/gob or, as long as it holds neither NaN nor
-// infinities, encoding/json. Training resumed from it continues bit for bit.
+// infinities, encoding/json. Training resumed from it continues bit for bit, on
+// another CPU and with another number of workers, too.
 type State struct {
+	Step       int       // how many steps have been taken; BiasCorrection goes by it
 	MeanSquare []float32 // s: running mean of grad²
 	MeanGrad   []float32 // m: running mean of grad, only with Centered
-	Momentum   []float32 // b: momentum buffer, only with Momentum
-}
-
-// problems are what is wrong with a call or a configuration.
-type problems []string
-
-func (p *problems) addf(format string, args ...any) { *p = append(*p, fmt.Sprintf(format, args...)) }
-
-// panic panics if there are any.
-func (p problems) panic() {
-	if p != nil {
-		panic(&ArgumentError{strings.Join(p, "; ")})
-	}
-}
-
-// err returns them as one error that holds an [*ArgumentError] each.
-func (p problems) err() error {
-	var all []error
-	for _, problem := range p {
-		all = append(all, &ArgumentError{problem})
-	}
-	return errors.Join(all...)
+	Momentum   []float32 // b: momentum buffer; must be there with Momentum
 }
 
 // Validate returns nil, or an error that names every field that is out of
-// range or contradicts another, with its value. It joins one [*ArgumentError] a
-// problem.
+// range, with its value. It joins one [*ArgumentError] a problem. Options that
+// change nothing are fine: Nesterov without Momentum, DecoupledDecay without
+// WeightDecay.
 func (o *RMSProp) Validate() error {
 	var p problems
-	o.check(&p)
-	return p.err()
+	o.check(&p, "")
+	return p.join()
 }
 
-func (o *RMSProp) check(p *problems) {
-	positive := func(name string, x float64) {
-		if !inRange(x) {
-			p.addf("%s = %v: must be finite in float32 and not negative", name, x)
-		}
+// valid tells whether all numbers are in range: what check finds nothing wrong with.
+func (o *RMSProp) valid() bool {
+	return rateInRange(o.LR) && isShare(o.Rho) && inRange(o.Eps) && isMomentum(o.Momentum) && inRange(o.WeightDecay) &&
+		o.productInRange() && isLossScale(o.LossScale) && isClipValue(o.ClipValue) && inRange(o.InitialMeanSquare)
+}
+
+func isMomentum(mu float64) bool { return mu >= 0 && float32(mu) < 1 }
+
+// productInRange is about two numbers that are fine by themselves.
+func (o *RMSProp) productInRange() bool { return !o.DecoupledDecay || inRange(o.LR*o.WeightDecay) }
+
+// isLossScale wants a number that is normal, as is its inverse.
+func isLossScale(x float64) bool { return x == 0 || x >= 0x1p-126 && x <= 0x1p126 }
+
+func isClipValue(x float64) bool { return x == 0 || x >= 0x1p-126 && inRange(x) }
+
+// check says what is wrong with the field x of o, which it calls of+"x".
+func (o *RMSProp) check(p *problems, of string) {
+	p.rate(of, "LR", o.LR)
+	p.share(of, "Rho", o.Rho)
+	p.finite(of, "Eps", o.Eps)
+	if !isMomentum(o.Momentum) {
+		p.addf("%sMomentum = %v: must be in [0, 1), also in float32", of, o.Momentum)
 	}
-	positive("LR", o.LR)
-	if !(o.Rho >= 0 && o.Rho <= 1) {
-		p.addf("Rho = %v: must be in [0, 1]", o.Rho)
+	p.finite(of, "WeightDecay", o.WeightDecay)
+	if rateInRange(o.LR) && inRange(o.WeightDecay) && !o.productInRange() {
+		p.addf("%[1]sLR = %[2]v, %[1]sWeightDecay = %[3]v: their product must be finite in float32", of, o.LR, o.WeightDecay)
 	}
-	positive("Eps", o.Eps)
-	if !(o.Momentum >= 0 && float32(o.Momentum) < 1) {
-		p.addf("Momentum = %v: must be in [0, 1), also in float32", o.Momentum)
+	if !isLossScale(o.LossScale) {
+		p.addf("%sLossScale = %v: must be in [2^-126, 2^126], or 0 for none", of, o.LossScale)
 	}
-	if o.Nesterov && o.Momentum == 0 {
-		p.addf("Nesterov = true, Momentum = 0: there is no momentum to look ahead of")
+	if !isClipValue(o.ClipValue) {
+		p.addf("%sClipValue = %v: must be 2^-126 or more and finite in float32, or 0 for none", of, o.ClipValue)
 	}
-	positive("WeightDecay", o.WeightDecay)
-	if o.DecoupledDecay && o.WeightDecay == 0 {
-		p.addf("DecoupledDecay = true, WeightDecay = 0: there is no decay to decouple")
-	}
-	// The product of two that are fine by themselves.
-	if o.DecoupledDecay && float32(o.LR) <= math.MaxFloat32 && float32(o.WeightDecay) <= math.MaxFloat32 &&
-		float32(o.LR*o.WeightDecay) > math.MaxFloat32 {
-		p.addf("LR = %v, WeightDecay = %v: their product must be finite in float32", o.LR, o.WeightDecay)
-	}
-	positive("GradScale", o.GradScale)
-	positive("InitialMeanSquare", o.InitialMeanSquare)
+	p.finite(of, "InitialMeanSquare", o.InitialMeanSquare)
 }
 
 // NewState returns the state that a tensor of n elements starts with. It
 // panics with an [*ArgumentError] if n is negative or o is not valid.
 func (o *RMSProp) NewState(n int) *State {
 	var p problems
-	o.check(&p)
+	o.check(&p, "")
 	if n < 0 {
 		p.addf("n = %d: must not be negative", n)
 	}
@@ -196,136 +234,129 @@ func (o *RMSProp) begin(s []float32) {
 // One element of theta, grad and of each of the state's slices is a parameter;
 // theta and the state are written, grad is only read.
 //
+// A gradient of zero is not the same as none: the means and the momentum decay,
+// momentum and weight decay move theta. Where a tensor has no gradient, do not
+// call Update; [Optimizer.Step] takes a Grad of nil for that.
+//
 // It panics with an [*ArgumentError], before it has written anything, if o is
-// not valid, if st lacks a slice that o needs or has one that o does not, if the
-// lengths differ, or if two of the slices overlap in memory.
+// not valid, if st lacks a slice that o needs or has a MeanGrad without
+// Centered, if the lengths differ, or if two of the slices overlap in memory.
 //
 // Like the function [Update] it does not allocate, keeps no reference and
 // starts no goroutine. Concurrent calls are safe on tensors that do not
 // overlap; grad may be shared.
 func (o *RMSProp) Update(theta, grad []float32, st *State) {
-	var p problems
-	o.check(&p)
-	if len(grad) != len(theta) {
-		p.addf("len(grad) = %d, len(theta) = %d: lengths must be equal", len(grad), len(theta))
+	if !o.valid() || len(grad) != len(theta) || !o.fits(st, len(theta)) || !tensorApart(theta, grad, st) {
+		panic(o.problem(theta, grad, st))
 	}
-	o.checkState(&p, argumentNames, st, len(theta))
-	if st != nil {
-		checkApart(&p, argumentNames, theta, grad, st)
-	}
-	p.panic()
-	k := o.member()
-	k.run(theta, grad, st.MeanSquare, st.MeanGrad, st.Momentum)
+	var k params
+	k.round(o, 1, o.rhoAt(st.Step+1))
+	k.run(&tensor{theta, grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}, len(theta))
+	st.Step++
 }
 
-// UpdateRows takes one step in some rows of a table, as for an embedding of
-// which a batch uses few: theta and the state are rows of width elements, and
-// row i of grad updates row rows[i] of them, with the bits that Update gives
-// there. All other rows are left alone: neither do their means and momentum
-// decay, nor does their theta, which is what TensorFlow calls the sparse
-// update. A row whose gradient is zero is another thing when it is listed.
+// some is x, or nil where x is empty.
+func some(x []float32) []float32 {
+	if len(x) == 0 {
+		return nil
+	}
+	return x
+}
+
+// lossScale is what the gradient is divided by.
+func (o *RMSProp) lossScale() float64 { return cmp.Or(o.LossScale, 1) }
+
+// rhoAt is the share of the old means that step t = 1, 2, … of a state keeps.
 //
-// It panics with an [*ArgumentError], before it has written anything, where
-// Update would, and if a row is out of range or listed twice. It allocates only
-// where rows is unsorted and the table has more than 32,768 rows: one bit a row,
-// to find what is listed twice.
-func (o *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
-	var p problems
-	o.check(&p)
-	if width < 1 {
-		p.addf("width = %d: must be positive", width)
-		p.panic()
+// 1 - rho^t is (1-rho)*(1 + rho + … + rho^(t-1)). By that sum rho_t has all its
+// digits where 1 - rho^t would have lost some, and rho = 1 is no exception.
+// math.Pow would differ in its last bits from machine to machine; here each
+// product is rounded, none is fused with a sum.
+func (o *RMSProp) rhoAt(t int) float64 {
+	if !o.BiasCorrection {
+		return o.Rho
 	}
-	if len(theta)%width != 0 {
-		p.addf("len(theta) = %d, width = %d: theta must be whole rows", len(theta), width)
-	}
-	if len(grad)%width != 0 || len(grad)/width != len(rows) {
-		p.addf("len(grad) = %d, len(rows) = %d, width = %d: grad must have a row for each of rows",
-			len(grad), len(rows), width)
-	}
-	o.checkState(&p, argumentNames, st, len(theta))
-	if st != nil {
-		checkApart(&p, argumentNames, theta, grad, st)
-	}
-	checkRows(&p, rows, len(theta)/width)
-	p.panic()
-
-	k := o.member()
-	row := func(x []float32, r int) []float32 {
-		if len(x) == 0 {
-			return nil
-		}
-		return x[r*width:][:width]
-	}
-	for i, r := range rows {
-		k.run(row(theta, r), row(grad, i), row(st.MeanSquare, r), row(st.MeanGrad, r), row(st.Momentum, r))
-	}
+	sum, _ := powers(o.Rho, t)
+	return 1 - 1/sum
 }
 
-// checkRows finds the rows that are not in [0, n) or listed twice. Sorted rows
-// need one look each.
-func checkRows(p *problems, rows []int, n int) {
-	sorted, last := true, -1
-	for i, r := range rows {
-		if r < 0 || r >= n {
-			p.addf("rows[%d] = %d: must be in [0, %d), the rows of theta", i, r, n)
-			return
-		}
-		sorted = sorted && r > last
-		last = r
+// powers returns 1 + x + … + x^(n-1) and x^n.
+func powers(x float64, n int) (sum, power float64) {
+	if n == 0 {
+		return 0, 1
 	}
-	if sorted {
-		return
+	sum, power = powers(x, n/2)
+	sum, power = sum+float64(power*sum), power*power
+	if n%2 != 0 {
+		sum, power = 1+float64(x*sum), power*x
 	}
-	var few [512]uint64
-	seen := few[:]
-	if n > 64*len(few) {
-		seen = make([]uint64, (n+63)/64)
-	}
-	for i, r := range rows {
-		bit := uint64(1) << (r % 64)
-		if seen[r/64]&bit != 0 {
-			p.addf("rows[%d] = rows[%d] = %d: a row may be listed once", slices.Index(rows, r), i, r)
-			return
-		}
-		seen[r/64] |= bit
-	}
+	return sum, power
 }
 
-// names are how the messages call a tensor's slices.
-type names struct{ theta, grad, state string }
+// ---- Checks ----
 
-var argumentNames = names{"theta", "grad", "st"}
-
-// checkState finds what st has too little or too much for o and n elements.
-func (o *RMSProp) checkState(p *problems, name names, st *State, n int) {
-	if st == nil {
-		p.addf("%s = nil: missing, NewState makes one", name.state)
-		return
-	}
-	if len(st.MeanSquare) != n {
-		p.addf("len(%s.MeanSquare) = %d, len(%s) = %d: lengths must be equal", name.state, len(st.MeanSquare), name.theta, n)
-	}
-	if want := used(n, o.Centered); len(st.MeanGrad) != want {
-		p.addf("len(%s.MeanGrad) = %d, len(%s) = %d, Centered = %v: %s",
-			name.state, len(st.MeanGrad), name.theta, n, o.Centered, misfit(len(st.MeanGrad), want))
-	}
-	if want := used(n, o.Momentum != 0); len(st.Momentum) != want {
-		p.addf("len(%s.Momentum) = %d, len(%s) = %d, Momentum = %v: %s",
-			name.state, len(st.Momentum), name.theta, n, o.Momentum, misfit(len(st.Momentum), want))
-	}
+// fits tells whether o can take a step with st on a tensor of n elements.
+func (o *RMSProp) fits(st *State, n int) bool {
+	return st != nil && st.Step >= 0 && len(st.MeanSquare) == n && len(st.MeanGrad) == o.needsMeanGrad(n) &&
+		(len(st.Momentum) == n || len(st.Momentum) == 0 && o.Momentum == 0)
 }
 
-func used(n int, on bool) int {
-	if on {
+func (o *RMSProp) needsMeanGrad(n int) int {
+	if o.Centered {
 		return n
 	}
 	return 0
 }
 
-func misfit(length, want int) string {
+// tensorApart tells whether no two slices of a tensor overlap in memory.
+func tensorApart(theta, grad []float32, st *State) bool {
+	s, m, b := st.MeanSquare, st.MeanGrad, st.Momentum
+	return !overlap(theta, grad) && !overlap(theta, s) && !overlap(grad, s) &&
+		(len(m) == 0 || !overlap(m, theta) && !overlap(m, grad) && !overlap(m, s)) &&
+		(len(b) == 0 || !overlap(b, theta) && !overlap(b, grad) && !overlap(b, s) && !overlap(b, m))
+}
+
+// problem says what Update has found wrong.
+//
+//go:noinline
+func (o *RMSProp) problem(theta, grad []float32, st *State) *ArgumentError {
+	var p problems
+	o.check(&p, "")
+	p.length("grad", len(grad), "theta", len(theta))
+	o.checkTensor(&p, theta, grad, st)
+	return p.error()
+}
+
+// checkTensor says what fits and tensorApart have found wrong.
+func (o *RMSProp) checkTensor(p *problems, theta, grad []float32, st *State) {
+	o.checkState(p, "st", "theta", st, len(theta))
+	p.overlaps(appendTensor(nil, 0, theta, grad, st, false),
+		func(slice int32) string { return sliceName(slice, "theta", "grad", "st") })
+}
+
+// checkState says what keeps st from fitting o and a tensor of n elements.
+func (o *RMSProp) checkState(p *problems, name, theta string, st *State, n int) {
+	if st == nil {
+		p.addf("%s = nil: missing, NewState makes one", name)
+		return
+	}
+	if st.Step < 0 {
+		p.addf("%s.Step = %d: must not be negative", name, st.Step)
+	}
+	p.length(name+".MeanSquare", len(st.MeanSquare), theta, n)
+	if want := o.needsMeanGrad(n); len(st.MeanGrad) != want {
+		p.addf("len(%s.MeanGrad) = %d, len(%s) = %d, Centered = %v: %s",
+			name, len(st.MeanGrad), theta, n, o.Centered, misfit(len(st.MeanGrad), o.Centered))
+	}
+	if b := len(st.Momentum); b != n && (b != 0 || o.Momentum != 0) {
+		p.addf("len(%s.Momentum) = %d, len(%s) = %d, Momentum = %v: %s",
+			name, b, theta, n, o.Momentum, misfit(b, true))
+	}
+}
+
+func misfit(length int, on bool) string {
 	switch {
-	case want == 0:
+	case !on:
 		return "must be empty without that option"
 	case length == 0:
 		return "missing, the option needs it"
@@ -334,97 +365,21 @@ func misfit(length, want int) string {
 	}
 }
 
-// checkApart finds slices of one tensor that overlap in memory, unless both are
-// only read.
-func checkApart(p *problems, name names, theta, grad []float32, st *State) {
-	all := [...][]float32{grad, theta, st.MeanSquare, st.MeanGrad, st.Momentum}
-	for i, a := range all {
-		for j, b := range all[:i] {
-			if overlap(a, b) {
-				p.addf("%s and %s overlap in memory: they must be apart", name.slice(j), name.slice(i))
-			}
-		}
+// slicesPerTensor is how many slices a tensor may have: theta, grad, s, m and b.
+const slicesPerTensor = 5
+
+// appendTensor appends the spans of tensor i.
+func appendTensor(spans []span, i int, theta, grad []float32, st *State, gradWritten bool) []span {
+	spans = appendSpan(spans, theta, i*slicesPerTensor, true)
+	spans = appendSpan(spans, grad, i*slicesPerTensor+1, gradWritten)
+	if st != nil {
+		spans = appendSpan(spans, st.MeanSquare, i*slicesPerTensor+2, true)
+		spans = appendSpan(spans, st.MeanGrad, i*slicesPerTensor+3, true)
+		spans = appendSpan(spans, st.Momentum, i*slicesPerTensor+4, true)
 	}
+	return spans
 }
 
-// slice is the name of a slice by its place in checkApart.
-func (name names) slice(i int) string {
-	return [...]string{name.grad, name.theta, name.state + ".MeanSquare", name.state + ".MeanGrad", name.state + ".Momentum"}[i]
-}
-
-// member is a valid RMSProp with its numbers rounded, ready to run.
-type member struct {
-	plain  bool // only lr, rho and eps are on, and Update's kernel does it
-	base   constants
-	family memberConstants
-}
-
-func (o *RMSProp) member() member {
-	lr, rho, c, eps := float32(o.LR), float32(o.Rho), float32(1-o.Rho), float32(o.Eps)
-	k := memberConstants{
-		numerator: lr, rho: rho, c: c, eps: eps,
-		scale:     float32(cmp.Or(o.GradScale, 1)),
-		mu:        float32(o.Momentum),
-		lrOutside: 1,
-	}
-	if o.Maximize {
-		k.scale = -k.scale
-	}
-	if o.EpsOutside {
-		k.eps, k.epsOutside = 0, eps
-	}
-	if o.LROutside {
-		k.numerator, k.lrOutside = 1, lr
-	}
-	switch {
-	case o.DecoupledDecay:
-		k.options |= memberDecoupled
-		k.lrDecay = float32(o.LR * o.WeightDecay)
-	case o.WeightDecay != 0:
-		k.options |= memberL2
-		k.decay = float32(o.WeightDecay)
-	}
-	if o.Nesterov {
-		k.options |= memberNesterov
-	}
-	return member{
-		plain: !o.Centered && o.Momentum == 0 && o.WeightDecay == 0 && k.scale == 1 &&
-			!o.EpsOutside && !o.LROutside,
-		base:   constants{lr: lr, rho: rho, c: c, eps: eps},
-		family: k,
-	}
-}
-
-// run takes one step, chunk by chunk. m and b are empty where the member has none.
-func (k *member) run(theta, grad, s, m, b []float32) {
-	if len(m) == 0 {
-		m = nil
-	}
-	if len(b) == 0 {
-		b = nil
-	}
-	for len(theta) > 0 {
-		n := min(chunk, len(theta))
-		nm, nb := min(n, len(m)), min(n, len(b))
-		if k.plain {
-			updateChunk(theta[:n], grad[:n], s[:n], &k.base)
-		} else {
-			memberChunk(theta[:n], grad[:n], s[:n], m[:nm], b[:nb], &k.family)
-		}
-		theta, grad, s, m, b = theta[n:], grad[n:], s[n:], m[nm:], b[nb:]
-	}
-}
-
-// memberChunk must not be inlined: the stack check at its start is where the
-// goroutine can be preempted between two chunks.
-//
-//go:noinline
-func memberChunk(theta, grad, s, m, b []float32, k *memberConstants) {
-	raceChunk(theta, grad, s)
-	raceWrite(m)
-	raceWrite(b)
-	if !memberAsm(isa(active.Load()), unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s),
-		unsafe.SliceData(m), unsafe.SliceData(b), len(theta), k) {
-		memberGeneric(theta, grad, s, m, b, k)
-	}
+func sliceName(slice int32, theta, grad, state string) string {
+	return [slicesPerTensor]string{theta, grad, state + ".MeanSquare", state + ".MeanGrad", state + ".Momentum"}[slice%slicesPerTensor]
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"os"
 	"reflect"
 	"slices"
@@ -32,7 +33,7 @@ var factors = func() [][]func(o *RMSProp) {
 		{off, func(o *RMSProp) { o.Centered = true }},
 		{off, func(o *RMSProp) { o.WeightDecay = 0.01 },
 			func(o *RMSProp) { o.WeightDecay, o.DecoupledDecay = 0.1, true }},
-		{off, func(o *RMSProp) { o.GradScale = 1.0 / 1024 }, func(o *RMSProp) { o.GradScale = 3 }},
+		{off, func(o *RMSProp) { o.LossScale = 1024 }, func(o *RMSProp) { o.LossScale = 1.0 / 3 }},
 		{off, func(o *RMSProp) { o.Maximize = true }},
 		{off, func(o *RMSProp) { o.EpsOutside = true }},
 		{off, func(o *RMSProp) { o.LROutside = true }},
@@ -92,7 +93,7 @@ func pairwise(levels []int) [][]int {
 
 // optionSets has every pair of options, and the presets.
 var optionSets = func() []RMSProp {
-	sets := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax()}
+	sets := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax(), Gorgonia(), GoMLX()}
 	var levels []int
 	for _, f := range factors {
 		levels = append(levels, len(f))
@@ -150,7 +151,7 @@ func (d tensorData) slice(start, end int) tensorData {
 	return d
 }
 
-func (d tensorData) state() *State { return &State{d[2], d[3], d[4]} }
+func (d tensorData) state() *State { return &State{MeanSquare: d[2], MeanGrad: d[3], Momentum: d[4]} }
 
 func (d tensorData) requireSame(t testing.TB, where any, want tensorData) {
 	t.Helper()
@@ -187,15 +188,20 @@ func (r *generator) special(d tensorData, i int) {
 	}
 }
 
+func (o *RMSProp) rounded(factor float64, step int) (k params) {
+	k.round(o, factor, o.rhoAt(step))
+	return k
+}
+
 func (d tensorData) generic(o *RMSProp) {
-	k := o.member()
+	k := o.rounded(1, 1)
 	memberGeneric(d[0], d[1], d[2], d[3], d[4], &k.family)
 }
 
 // chunk takes the step with the implementation in use, the plain member too.
 func (d tensorData) chunk(o *RMSProp) {
 	if len(d[0]) > 0 {
-		k := o.member()
+		k := o.rounded(1, 1)
 		memberChunk(d[0], d[1], d[2], d[3], d[4], &k.family)
 	}
 }
@@ -214,10 +220,13 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 	}
 	const normal = 1.0 / (1 << 63) / (1 << 63)
 	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
+	if o.BiasCorrection { // the first step forgets what was
+		rho, c = 0, 1
+	}
 	t, g := float64(theta), float64(grad)
 
-	if o.GradScale != 0 {
-		g = fl(fl(o.GradScale) * g)
+	if o.LossScale != 0 {
+		g = fl(fl(1/o.LossScale) * g)
 	}
 	if o.Maximize {
 		g = -g
@@ -265,7 +274,7 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 	if o.LROutside {
 		step = fl(lr * step)
 	}
-	if o.DecoupledDecay {
+	if o.WeightDecay != 0 && o.DecoupledDecay {
 		t = fl(t - fl(fl(o.LR*o.WeightDecay)*t))
 	}
 	if o.Momentum != 0 || g != 0 {
@@ -480,7 +489,7 @@ func TestRMSPropPlain(t *testing.T) {
 				got := d.clone()
 				o.Update(got[0], got[1], got.state())
 				got.requireSame(t, o, want)
-				if k := o.member(); !k.plain {
+				if k := o.rounded(1, 1); !k.plain {
 					t.Errorf("%+v does not take Update's way", o)
 				}
 			}
@@ -488,7 +497,8 @@ func TestRMSPropPlain(t *testing.T) {
 	})
 	for _, o := range optionSets {
 		bare := RMSProp{LR: o.LR, Rho: o.Rho, Eps: o.Eps, InitialMeanSquare: o.InitialMeanSquare}
-		if k := o.member(); k.plain != (o == bare) {
+		bare.DecoupledDecay = o.DecoupledDecay && o.WeightDecay == 0 // there is nothing to decouple
+		if k := o.rounded(1, 1); k.plain != (o == bare) {
 			t.Errorf("%+v: taken for plain: %v", o, k.plain)
 		}
 	}
@@ -507,7 +517,7 @@ func goldenFamilySums() string {
 			o.DecoupledDecay = i%2 == 0
 			o.Nesterov = variant == 2
 			o.Maximize = variant == 1
-			o.GradScale = 0.5
+			o.LossScale = 2
 			members = append(members, o)
 		}
 	}
@@ -548,100 +558,82 @@ func TestMemberGolden(t *testing.T) {
 	})
 }
 
-// ---- Rows ----
-
-func TestRMSPropUpdateRows(t *testing.T) {
-	lists := [][]int{{}, {0}, {39}, {3, 4, 17, 39}, {39, 0, 21, 5}}
-	forEachISA(t, func(t *testing.T) {
-		r := generator(16)
-		for _, o := range optionSets {
-			for _, width := range []int{1, 7, 16, 33} {
-				for _, rows := range lists {
-					d := o.allocate(40 * width)
-					r.training(d)
-					grad := d[1][:len(rows)*width]
-					want := d.clone()
-					for i, row := range rows {
-						piece := want.slice(row*width, (row+1)*width)
-						o.Update(piece[0], grad[i*width:][:width], piece.state())
-					}
-					o.UpdateRows(d[0], grad, d.state(), rows, width)
-					d.requireSame(t, fmt.Sprintf("%+v, rows %d of %d", o, rows, width), want)
-				}
-			}
-		}
-	})
-}
-
-// A table that is too long for the bitmap on the stack.
-func TestRMSPropUpdateRowsLong(t *testing.T) {
-	const n = 100_003
-	o := PyTorch()
-	d := o.allocate(n)
-	r := generator(17)
-	r.training(d)
-	want := d.clone()
-	o.Update(want[0], want[1], want.state())
-	rows := make([]int, n)
-	grad := make([]float32, n)
-	for i := range rows {
-		rows[i] = i * 7919 % n // n is prime
-		grad[i] = d[1][rows[i]]
-	}
-	o.UpdateRows(d[0], grad, d.state(), rows, 1)
-	d.requireSame(t, o, want)
-	rows[n-1] = rows[4]
-	err := recovered(func() { o.UpdateRows(d[0], grad, d.state(), rows, 1) })
-	if want := "kernel: rows[4] = rows[100002] = 31676: a row may be listed once"; err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
-	}
-	d.requireSame(t, "after the panic", want)
-}
-
 // ---- Arguments ----
 
 func TestRMSPropValidate(t *testing.T) {
 	const (
+		rate     = "must be in [0, 2^64]"
 		finite   = "must be finite in float32 and not negative"
 		momentum = "must be in [0, 1), also in float32"
+		scale    = "must be in [2^-126, 2^126], or 0 for none"
+		clip     = "must be 2^-126 or more and finite in float32, or 0 for none"
 	)
 	nan, inf := math.NaN(), math.Inf(1)
 	tests := []struct {
 		change func(o *RMSProp)
-		want   string
+		want   string // "" where that is fine
 	}{
-		{func(o *RMSProp) { o.LR = nan }, "LR = NaN: " + finite},
-		{func(o *RMSProp) { o.LR = -1 }, "LR = -1: " + finite},
-		{func(o *RMSProp) { o.LR = 1e39 }, "LR = 1e+39: " + finite},
+		{func(o *RMSProp) { o.LR = nan }, "LR = NaN: " + rate},
+		{func(o *RMSProp) { o.LR = -1 }, "LR = -1: " + rate},
+		{func(o *RMSProp) { o.LR = math.Nextafter(0, -1) }, "LR = -5e-324: " + rate},
+		{func(o *RMSProp) { o.LR = 0x1p64 * (1 + 0x1p-23) }, "LR = 1.8446746272732807e+19: " + rate},
+		{func(o *RMSProp) { o.LR = 0x1p64 * (1 + 0x1p-25) }, ""}, // rounds to 2^64
+		{func(o *RMSProp) { o.LR = 0 }, ""},
 		{func(o *RMSProp) { o.Rho = nan }, "Rho = NaN: must be in [0, 1]"},
 		{func(o *RMSProp) { o.Rho = -0.5 }, "Rho = -0.5: must be in [0, 1]"},
 		{func(o *RMSProp) { o.Rho = 1.5 }, "Rho = 1.5: must be in [0, 1]"},
+		{func(o *RMSProp) { o.Rho = math.Nextafter(1, 2) }, "Rho = 1.0000000000000002: must be in [0, 1]"},
+		{func(o *RMSProp) { o.Rho = 1 }, ""},
+		{func(o *RMSProp) { o.Rho = 0 }, ""},
 		{func(o *RMSProp) { o.Eps = nan }, "Eps = NaN: " + finite},
 		{func(o *RMSProp) { o.Eps = -1e-7 }, "Eps = -1e-07: " + finite},
 		{func(o *RMSProp) { o.Eps = inf }, "Eps = +Inf: " + finite},
+		{func(o *RMSProp) { o.Eps = math.Nextafter(0x1p128-0x1p103, 0) }, ""}, // rounds to the largest there is
+		{func(o *RMSProp) { o.Eps = 0x1p128 - 0x1p103 }, "Eps = 3.4028235677973366e+38: " + finite},
 		{func(o *RMSProp) { o.Momentum = nan }, "Momentum = NaN: " + momentum},
 		{func(o *RMSProp) { o.Momentum = -0.1 }, "Momentum = -0.1: " + momentum},
 		{func(o *RMSProp) { o.Momentum = 1 }, "Momentum = 1: " + momentum},
 		{func(o *RMSProp) { o.Momentum = 1 - 1e-9 }, "Momentum = 0.999999999: " + momentum},
-		{func(o *RMSProp) { o.Nesterov = true }, "Nesterov = true, Momentum = 0: there is no momentum to look ahead of"},
+		{func(o *RMSProp) { o.Nesterov = true }, ""},
 		{func(o *RMSProp) { o.WeightDecay = nan }, "WeightDecay = NaN: " + finite},
 		{func(o *RMSProp) { o.WeightDecay = -0.1 }, "WeightDecay = -0.1: " + finite},
 		{func(o *RMSProp) { o.WeightDecay = inf }, "WeightDecay = +Inf: " + finite},
-		{func(o *RMSProp) { o.DecoupledDecay = true }, "DecoupledDecay = true, WeightDecay = 0: there is no decay to decouple"},
-		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 1e20, 1e30, true },
-			"LR = 1e+20, WeightDecay = 1e+30: their product must be finite in float32"},
-		{func(o *RMSProp) { o.GradScale = nan }, "GradScale = NaN: " + finite},
-		{func(o *RMSProp) { o.GradScale = -1 }, "GradScale = -1: " + finite},
-		{func(o *RMSProp) { o.GradScale = inf }, "GradScale = +Inf: " + finite},
+		{func(o *RMSProp) { o.DecoupledDecay = true }, ""},
+		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 1e18, 1e30, true },
+			"LR = 1e+18, WeightDecay = 1e+30: their product must be finite in float32"},
+		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 1e18, 1e30, false }, ""},
+		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 2, math.MaxFloat32/2, true }, ""},
+		{func(o *RMSProp) { o.LossScale = nan }, "LossScale = NaN: " + scale},
+		{func(o *RMSProp) { o.LossScale = -1 }, "LossScale = -1: " + scale},
+		{func(o *RMSProp) { o.LossScale = inf }, "LossScale = +Inf: " + scale},
+		{func(o *RMSProp) { o.LossScale = 1e-38 }, "LossScale = 1e-38: " + scale},
+		{func(o *RMSProp) { o.LossScale = 1e38 }, "LossScale = 1e+38: " + scale},
+		{func(o *RMSProp) { o.LossScale = 0x1p-126 }, ""},
+		{func(o *RMSProp) { o.LossScale = 0x1p126 }, ""},
+		{func(o *RMSProp) { o.ClipValue = nan }, "ClipValue = NaN: " + clip},
+		{func(o *RMSProp) { o.ClipValue = -1 }, "ClipValue = -1: " + clip},
+		{func(o *RMSProp) { o.ClipValue = inf }, "ClipValue = +Inf: " + clip},
+		{func(o *RMSProp) { o.ClipValue = 1e-38 }, "ClipValue = 1e-38: " + clip},
+		{func(o *RMSProp) { o.ClipValue = 0x1p-126 }, ""},
+		{func(o *RMSProp) { o.ClipValue = math.MaxFloat32 }, ""},
 		{func(o *RMSProp) { o.InitialMeanSquare = nan }, "InitialMeanSquare = NaN: " + finite},
 		{func(o *RMSProp) { o.InitialMeanSquare = -1 }, "InitialMeanSquare = -1: " + finite},
-		{func(o *RMSProp) { o.LR, o.Rho, o.Nesterov = -1, 2, true },
-			"LR = -1: " + finite + "; Rho = 2: must be in [0, 1]; Nesterov = true, Momentum = 0: there is no momentum to look ahead of"},
+		{func(o *RMSProp) { o.LR, o.Rho, o.Momentum = -1, 2, 1 },
+			"LR = -1: " + rate + "; Rho = 2: must be in [0, 1]; Momentum = 1: " + momentum},
 	}
 	for _, test := range tests {
 		o := Keras()
 		test.change(&o)
 		err := o.Validate()
+		if o.valid() != (test.want == "") {
+			t.Errorf("%+v: valid: %v", o, o.valid())
+		}
+		if test.want == "" {
+			if err != nil {
+				t.Error(err)
+			}
+			continue
+		}
 		if _, ok := errors.AsType[*ArgumentError](err); !ok {
 			t.Errorf("Validate() = %v, want *ArgumentErrors: %s", err, test.want)
 			continue
@@ -679,10 +671,14 @@ func requirePanic(t *testing.T, want string, f func()) {
 
 func TestRMSPropPanics(t *testing.T) {
 	memory := make([]float32, 24)
-	const lengths = ": lengths must be equal"
+	const (
+		lengths = ": lengths must be equal"
+		apart   = ": they must be apart in memory"
+	)
 	type call struct {
 		RMSProp
 		d    tensorData
+		step int
 		rows []int
 	}
 	both := Keras()
@@ -700,16 +696,24 @@ func TestRMSPropPanics(t *testing.T) {
 		{func(c *call) { c.d[3], c.d[4] = nil, nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true: missing, the option needs it; " +
 			"len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9: missing, the option needs it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, len(theta) = 4, Centered = false: must be empty without that option"},
-		{func(c *call) { c.Momentum = 0 }, "len(st.Momentum) = 4, len(theta) = 4, Momentum = 0: must be empty without that option"},
-		{func(c *call) { c.d[1] = c.d[0] }, "grad and theta overlap in memory: they must be apart"},
-		{func(c *call) { c.d[2] = c.d[0] }, "theta and st.MeanSquare overlap in memory: they must be apart"},
-		{func(c *call) { c.d[3] = memory[11:15] }, "st.MeanSquare and st.MeanGrad overlap in memory: they must be apart"},
-		{func(c *call) { c.d[4] = memory[7:11] }, "grad and st.Momentum overlap in memory: they must be apart"},
-		{func(c *call) { c.d[4] = memory[13:17] }, "st.MeanGrad and st.Momentum overlap in memory: they must be apart"},
+		{func(c *call) { c.Momentum = 0; c.d[4] = c.d[4][:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0" + lengths},
+		{func(c *call) { c.step = -1 }, "st.Step = -1: must not be negative"},
+		{func(c *call) { c.d[1] = c.d[0] }, "theta and grad overlap: grad begins 0 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d[2] = c.d[0] }, "theta and st.MeanSquare overlap: st.MeanSquare begins 0 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d[3] = memory[11:15] }, "st.MeanSquare and st.MeanGrad overlap: st.MeanGrad begins 12 bytes from st.MeanSquare, len(st.MeanSquare) = 4" + apart},
+		{func(c *call) { c.d[3] = memory[1:5] }, "theta and st.MeanGrad overlap: st.MeanGrad begins 4 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d[3] = memory[5:9] }, "grad and st.MeanGrad overlap: st.MeanGrad begins 4 bytes from grad, len(grad) = 4" + apart},
+		{func(c *call) { c.d[2] = memory[7:11] }, "grad and st.MeanSquare overlap: st.MeanSquare begins 12 bytes from grad, len(grad) = 4" + apart},
+		{func(c *call) { c.d[4] = memory[3:7] }, "theta and st.Momentum overlap: st.Momentum begins 12 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d[4] = memory[7:11] }, "grad and st.Momentum overlap: st.Momentum begins 12 bytes from grad, len(grad) = 4" + apart},
+		{func(c *call) { c.d[4] = memory[9:13] }, "st.MeanSquare and st.Momentum overlap: st.Momentum begins 4 bytes from st.MeanSquare, len(st.MeanSquare) = 4" + apart},
+		{func(c *call) { c.d[4] = memory[13:17] }, "st.MeanGrad and st.Momentum overlap: st.Momentum begins 4 bytes from st.MeanGrad, len(st.MeanGrad) = 4" + apart},
 		{func(c *call) { c.rows = []int{2} }, "rows[0] = 2: must be in [0, 2), the rows of theta"},
 		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1: must be in [0, 2), the rows of theta"},
 		{func(c *call) { c.rows = []int{1, 1} }, "rows[0] = rows[1] = 1: a row may be listed once"},
 		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, len(rows) = 1, width = 2: grad must have a row for each of rows"},
+		{func(c *call) { c.rows = []int{0, 1}; c.d[1] = make([]float32, 5) }, "len(grad) = 5, len(rows) = 2, width = 2: grad must have a row for each of rows"},
+		{func(c *call) { c.rows = []int{0}; c.d[1] = memory[19:21] }, "st.Momentum and grad overlap: grad begins 12 bytes from st.Momentum, len(st.Momentum) = 4" + apart},
 	}
 	forEachISA(t, func(t *testing.T) {
 		for _, test := range tests {
@@ -721,14 +725,19 @@ func TestRMSPropPanics(t *testing.T) {
 				c.d[i] = memory[4*i:][:4]
 			}
 			test.change(&c)
+			st := c.d.state()
+			st.Step = c.step
 			if c.rows == nil {
-				requirePanic(t, test.want, func() { c.Update(c.d[0], c.d[1], c.d.state()) })
+				requirePanic(t, test.want, func() { c.Update(c.d[0], c.d[1], st) })
 				if len(c.d[1]) != 4 { // another message
 					continue
 				}
 				c.rows = []int{1, 0}
 			}
-			requirePanic(t, test.want, func() { c.UpdateRows(c.d[0], c.d[1], c.d.state(), c.rows, 2) })
+			requirePanic(t, test.want, func() { c.UpdateRows(c.d[0], c.d[1], st, c.rows, 2) })
+			if st.Step != c.step {
+				t.Errorf("a step was counted before the panic: %s", test.want)
+			}
 			for i, x := range memory {
 				if x != float32(i+1) {
 					t.Errorf("element %d was written before the panic: %s", i, test.want)
@@ -744,6 +753,125 @@ func TestRMSPropPanics(t *testing.T) {
 		func() { o.UpdateRows(memory[:3], nil, o.NewState(3), nil, 2) })
 	o.Update(nil, nil, o.NewState(0))
 	o.UpdateRows(nil, nil, o.NewState(0), nil, 1)
+	// Any two that are the same, and nothing else.
+	for i := range memory {
+		memory[i] = 1
+	}
+	for i := range slicesPerTensor {
+		for j := range i {
+			var d tensorData
+			for k := range d {
+				d[k] = memory[4*k:][:4]
+			}
+			d[i] = d[j]
+			for name, f := range map[string]func(){
+				"Update":     func() { both.Update(d[0], d[1], d.state()) },
+				"UpdateRows": func() { both.UpdateRows(d[0], d[1], d.state(), []int{0, 1}, 2) },
+			} {
+				if _, ok := errors.AsType[*ArgumentError](recovered(f)); !ok {
+					t.Errorf("%s: no panic where %s is %s", name, sliceNames[i], sliceNames[j])
+				}
+			}
+		}
+	}
+	if slices.ContainsFunc(memory, func(x float32) bool { return x != 1 }) {
+		t.Errorf("written before a panic: %g", memory)
+	}
+	// Slices side by side, and an empty one inside another, do not overlap.
+	o.UpdateRows(memory[:4], memory[2:2], &State{MeanSquare: memory[8:12]}, nil, 2)
+	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], Momentum: memory[6:6]})
+	o.Update(memory[1:1], memory[2:2], &State{MeanSquare: memory[3:3]})
+}
+
+// Neutral options have the bits of those without.
+func TestRMSPropNeutralOptions(t *testing.T) {
+	r := generator(27)
+	for _, o := range optionSets {
+		same := o
+		if o.Momentum == 0 {
+			same.Nesterov = !same.Nesterov
+		}
+		if o.WeightDecay == 0 {
+			same.DecoupledDecay = !same.DecoupledDecay
+		}
+		if o.LossScale == 0 {
+			same.LossScale = 1
+		}
+		d := o.allocate(301)
+		r.training(d)
+		for i := range 100 {
+			r.special(d, i)
+		}
+		got := d.clone()
+		o.Update(d[0], d[1], d.state())
+		same.Update(got[0], got[1], got.state())
+		got.requireSame(t, o, d)
+	}
+}
+
+// ---- Bias correction ----
+
+func TestRMSPropRhoAt(t *testing.T) {
+	for _, rho := range []float64{0, 1e-300, 0.5, 0.9, 0.95, 0.99, 0.999, 1 - 1e-6, math.Nextafter(1, 0)} {
+		o := RMSProp{Rho: rho, BiasCorrection: true}
+		if got := o.rhoAt(1); got != 0 {
+			t.Errorf("Rho = %v: %v at step 1, want 0", rho, got)
+		}
+		// The means of Adam, corrected: s_t/(1-rho^t) is a mean of s_(t-1)/(1-rho^(t-1)) and g².
+		power := new(big.Float).SetPrec(200).SetInt64(1)
+		one := new(big.Float).SetPrec(200).SetInt64(1)
+		exact := new(big.Float).SetPrec(200).SetFloat64(rho)
+		for step := 1; step <= 2000; step++ {
+			before := new(big.Float).Sub(one, power)
+			power.Mul(power, exact)
+			want := new(big.Float).Mul(exact, before)
+			want.Quo(want, new(big.Float).Sub(one, power))
+			w, _ := want.Float64()
+			if got := o.rhoAt(step); math.Abs(got-w) > 1e-15 {
+				t.Fatalf("Rho = %v: %v at step %d, want %v", rho, got, step, w)
+			}
+		}
+		if got := o.rhoAt(math.MaxInt); math.Abs(got-rho) > 1e-12 && rho < 1-1e-9 {
+			t.Errorf("Rho = %v: %v in the end", rho, got)
+		}
+		o.BiasCorrection = false
+		if got := o.rhoAt(1); got != rho {
+			t.Errorf("Rho = %v: %v without BiasCorrection", rho, got)
+		}
+	}
+	o := RMSProp{Rho: 1, BiasCorrection: true} // the mean of all steps
+	for step := 1; step < 100; step++ {
+		if got, want := o.rhoAt(step), float64(step-1)/float64(step); math.Abs(got-want) > 1e-15 {
+			t.Errorf("Rho = 1: %v at step %d, want %v", got, step, want)
+		}
+	}
+}
+
+// The first step forgets what was there, NaN too; a state that says it is
+// further does not. Steps are counted with and without.
+func TestRMSPropBiasCorrectionStart(t *testing.T) {
+	forEachISA(t, func(t *testing.T) {
+		o := Optax()
+		o.LR, o.Eps, o.BiasCorrection, o.Centered = 0.5, 0, true, true
+		o.Eps = 1
+		theta, grad := []float32{0, 0}, []float32{2, 2}
+		st := &State{MeanSquare: []float32{7, 1e30}, MeanGrad: []float32{3, -3}}
+		o.Update(theta, grad, st)
+		requireSame(t, "s", st.MeanSquare, []float32{4, 4})
+		requireSame(t, "m", st.MeanGrad, []float32{2, 2})
+		requireSame(t, "theta", theta, []float32{-1, -1})
+		if st.Step != 1 {
+			t.Errorf("Step = %d", st.Step)
+		}
+		grad[0] = 0
+		o.Update(theta, grad, st) // rho_2 = 1 - 0.1/0.19 = 9/19
+		requireSame(t, "s", st.MeanSquare[:1], []float32{float32(float32(9.0/19)*4) + 0})
+		o.BiasCorrection = false
+		o.Update(theta, grad, st)
+		if st.Step != 3 {
+			t.Errorf("Step = %d", st.Step)
+		}
+	})
 }
 
 func TestRMSPropNewState(t *testing.T) {
@@ -779,6 +907,7 @@ func TestRMSPropStateSurvives(t *testing.T) {
 			r.training(d)
 			d[2][0], d[2][1] = 1e-40, float32(math.Copysign(0, -1))
 			st := d.state()
+			st.Step = 7
 			read := new(State)
 			if err := codec(st, read); err != nil {
 				t.Fatal(name, err)
@@ -794,5 +923,26 @@ func TestRMSPropStateSurvives(t *testing.T) {
 			}
 			tensorData{theta, d[1], read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d)
 		}
+	}
+}
+
+// What was saved before states had a Step reads as step 0.
+func TestRMSPropStateWithoutStep(t *testing.T) {
+	type old struct{ MeanSquare, MeanGrad, Momentum []float32 }
+	var file bytes.Buffer
+	read := new(State)
+	if err := errors.Join(gob.NewEncoder(&file).Encode(old{[]float32{1}, nil, []float32{2}}), gob.NewDecoder(&file).Decode(read)); err != nil {
+		t.Fatal(err)
+	}
+	want := &State{MeanSquare: []float32{1}, Momentum: []float32{2}}
+	if !reflect.DeepEqual(read, want) {
+		t.Errorf("gob: %+v, want %+v", read, want)
+	}
+	read = new(State)
+	if err := json.Unmarshal([]byte(`{"MeanSquare":[1],"MeanGrad":null,"Momentum":[2]}`), read); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(read, want) {
+		t.Errorf("json: %+v, want %+v", read, want)
 	}
 }

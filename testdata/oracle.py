@@ -154,6 +154,7 @@ class Optax:
             centered=o["Centered"],
             momentum=o["Momentum"] or None,
             nesterov=o["Nesterov"],
+            bias_correction=o["BiasCorrection"],
         )
 
         @jax.jit
@@ -165,6 +166,8 @@ class Optax:
         state = optimizer.init(theta)
         # optax subtracts by adding what is negative: so is its trace.
         names = {"nu": ("s", 1), "mu": ("m", 1), "trace": ("b", -1)}
+        if o["BiasCorrection"]:  # its nu and mu are those before the correction
+            del names["nu"], names["mu"]
         for grad in grads:
             theta, state = step(theta, jax.numpy.array(grad, jax.numpy.float32), state)
             shown = {}

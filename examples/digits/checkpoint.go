@@ -55,6 +55,7 @@ func (c *checkpoint) restore(from *checkpoint) error {
 	*c.Random = *from.Random
 	copy(c.Order, from.Order)
 	copy(c.Theta, from.Theta)
+	c.State.Step = from.State.Step
 	copy(c.State.MeanSquare, from.State.MeanSquare)
 	copy(c.State.MeanGrad, from.State.MeanGrad)
 	copy(c.State.Momentum, from.State.Momentum)
@@ -72,7 +73,10 @@ type header struct {
 
 var magic = [16]byte([]byte("digits training\n"))
 
-const version = 1 // of the format: another one for each change of checkpoint or of what a flag means
+// Version of the format: another one for each change of checkpoint or of what a
+// flag means. Files from oldest on are read: version 1 had neither -clip and
+// -loss-scale nor State.Step, which nothing in it went by.
+const version, oldest = 2, 1
 
 func (c *checkpoint) encode(w io.Writer) error {
 	var body bytes.Buffer
@@ -97,8 +101,8 @@ func decode(r io.Reader) (*checkpoint, error) {
 	if h.Magic != magic {
 		return nil, errors.New("not a file that -save has written")
 	}
-	if h.Version != version {
-		return nil, fmt.Errorf("format version %d: must be %d", h.Version, version)
+	if h.Version < oldest || h.Version > version {
+		return nil, fmt.Errorf("format version %d: must be %d to %d", h.Version, oldest, version)
 	}
 	if h.Size > maxBytes {
 		return nil, fmt.Errorf("too large: its header says %d", h.Size)

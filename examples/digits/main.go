@@ -1,13 +1,12 @@
 // Digits trains a small neural network on images of handwritten digits, with
-// [kernel.Update] as the optimizer, and shows after each pass over the images
-// how well it does.
+// [kernel.Optimizer], and shows after each pass over the images how well it does.
 //
 //	go run ./examples/digits [flags]
 //
 // It has its images with it. With -data DIR it takes those of MNIST or
 // Fashion-MNIST from that folder instead. With -optimizer it trains by the
-// conventions of a framework, with [kernel.RMSProp]; with -save it saves the
-// training after each epoch, for -resume to go on with. -help lists the flags.
+// conventions of a framework; with -save it saves the training after each epoch,
+// for -resume to go on with. -help lists the flags.
 //
 // The weights that it ends in depend on the images, the flags and the seed and
 // on nothing else: the hash on the last line is the same on every machine and
@@ -83,10 +82,8 @@ func learn(o *options, stdout io.Writer) error {
 			return fmt.Errorf("%s: %w", o.resume, err)
 		}
 	}
-	step, err := o.stepper(n.theta, n.grad, c.State)
-	if err != nil {
-		return err
-	}
+	optimizer := o.newOptimizer()
+	params := []kernel.Param{{Theta: n.theta, Grad: n.grad, State: c.State}}
 	if o.save != "" { // before the first epoch too, to learn early that it fails
 		if err := c.write(o.save); err != nil {
 			return err
@@ -109,14 +106,21 @@ func learn(o *options, stdout io.Writer) error {
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		// Smaller and smaller steps let the weights settle: at a constant rate
 		// the accuracy would swing by a percent from epoch to epoch.
-		lr := o.lr * float64(o.epochs-c.Epoch) / float64(o.epochs)
+		optimizer.Options.LR = o.lr * float64(o.epochs-c.Epoch) / float64(o.epochs)
 		var loss float64
-		var inUpdate time.Duration
+		var inStep time.Duration
+		skipped := 0
 		for batch := range slices.Chunk(order, o.batch) {
-			loss += n.gradient(train, batch)
+			loss += n.gradient(train, batch, float32(o.lossScale))
 			before := time.Now()
-			step(lr)
-			inUpdate += time.Since(before)
+			report, err := optimizer.Step(params)
+			if err != nil {
+				return err
+			}
+			inStep += time.Since(before)
+			if report.Skipped {
+				skipped++
+			}
 		}
 		c.Epoch++
 		if !n.finite() {
@@ -128,8 +132,12 @@ func learn(o *options, stdout io.Writer) error {
 			}
 		}
 		accuracy = n.accuracy(test)
-		fmt.Fprintf(stdout, "epoch %*d  loss %.4f  test accuracy %.2f%%  in Update %v\n",
-			len(fmt.Sprint(o.epochs)), c.Epoch, loss/float64(len(order)), 100*accuracy, inUpdate.Round(time.Microsecond))
+		line := fmt.Sprintf("epoch %*d  loss %.4f  test accuracy %.2f%%  in Step %v",
+			len(fmt.Sprint(o.epochs)), c.Epoch, loss/float64(len(order)), 100*accuracy, inStep.Round(time.Microsecond))
+		if skipped > 0 {
+			line += fmt.Sprintf("  skipped %d", skipped)
+		}
+		fmt.Fprintln(stdout, line)
 	}
 	fmt.Fprintf(stdout, "final test accuracy %.2f%%, total time %v\n", 100*accuracy, time.Since(start).Round(time.Millisecond))
 	fmt.Fprintf(stdout, "sha256 of the weights %x\n", n.hash())

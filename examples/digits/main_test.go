@@ -106,8 +106,8 @@ func TestOutput(t *testing.T) {
 	want := regexp.MustCompile(`^digits\.csv\.gz: 1438 images of 8x8 pixels to train on, 359 to test; ` +
 		`network 64-16-10, 1210 parameters; kernel ` + kernel.ISA() + `
 batch 32, lr 0\.01 falling to 0, rho 0\.9, eps 1e-07, seed 1
-epoch 1  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Update \S+s
-epoch 2  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Update \S+s
+epoch 1  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Step [^0]\S*s
+epoch 2  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Step [^0]\S*s
 final .*
 sha256 .*
 $`)
@@ -118,7 +118,7 @@ $`)
 
 func TestOverflow(t *testing.T) {
 	for _, args := range [][]string{
-		{"-lr", "1e30"},
+		{"-lr", "1e19"},
 		{"-rho", "1", "-eps", "0"}, // divides by the root of 0
 	} {
 		var stdout, stderr strings.Builder

@@ -70,14 +70,13 @@ func randomize(w []float32, inputs int, rng *rand.Rand) {
 	}
 }
 
-// gradient sets grad to the gradient of the mean loss over some images of a set
-// and returns the sum of their losses.
-func (n *network) gradient(set *dataset, images []int) (loss float64) {
-	clear(n.grad)
+// gradient adds to grad the gradient of the mean loss over some images of a set,
+// times lossScale, and returns the sum of their losses.
+func (n *network) gradient(set *dataset, images []int, lossScale float32) (loss float64) {
 	for _, i := range images {
 		label := set.load(n.x, i)
 		loss += n.forward(label)
-		n.backward(label, 1/float32(len(images)))
+		n.backward(label, lossScale/float32(len(images)))
 	}
 	return loss
 }

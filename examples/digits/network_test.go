@@ -30,7 +30,7 @@ func TestGradient(t *testing.T) {
 	for _, i := range images {
 		sum += lossIn64(theta, hidden, set, i)
 	}
-	if got := n.gradient(set, images); math.Abs(got-sum) > 1e-5 {
+	if got := n.gradient(set, images, 1); math.Abs(got-sum) > 1e-5 {
 		t.Errorf("loss %v, want %v", got, sum)
 	}
 	for i, v := range theta {

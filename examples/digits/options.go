@@ -18,6 +18,7 @@ type options struct {
 	epochs, batch, hidden  int
 	optimizer              string
 	lr, rho, eps, momentum float64
+	clip, lossScale        float64
 	centered               bool
 	workers                int
 	seed                   uint64
@@ -26,14 +27,16 @@ type options struct {
 	flags *flag.FlagSet
 }
 
-// presets are what -optimizer names. Update does what Keras's RMSprop does
-// without its options.
+// presets are what -optimizer names. Keras's RMSprop without its options has the
+// formula, and the bits, of kernel.Update.
 var presets = map[string]func() kernel.RMSProp{
 	"update":     kernel.Keras,
 	"keras":      kernel.Keras,
 	"pytorch":    kernel.PyTorch,
 	"tensorflow": kernel.TensorFlow,
 	"optax":      kernel.Optax,
+	"gorgonia":   kernel.Gorgonia,
+	"gomlx":      kernel.GoMLX,
 }
 
 func parse(args []string, stderr io.Writer) (*options, error) {
@@ -43,15 +46,19 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.IntVar(&o.epochs, "epochs", 30, "passes over the images; with -data: 8")
 	f.IntVar(&o.batch, "batch", 32, "images a step; with -data: 64")
 	f.IntVar(&o.hidden, "hidden", 64, "hidden units")
-	f.StringVar(&o.optimizer, "optimizer", "update", "what takes the steps: update for kernel.Update, or kernel.RMSProp\n"+
-		"by the conventions of keras, pytorch, tensorflow or optax, the `name`")
+	f.StringVar(&o.optimizer, "optimizer", "update", "whose formula the steps follow: update for that of kernel.Update, or\n"+
+		"keras, pytorch, tensorflow, optax, gorgonia or gomlx, the `name`")
 	f.Float64Var(&o.lr, "lr", 0.01, "learning rate at the start; with -data: 0.002")
-	f.Float64Var(&o.rho, "rho", 0.9, "share of the old mean square that a step keeps; pytorch: 0.99")
-	f.Float64Var(&o.eps, "eps", 1e-7, "what is added to the mean square, by pytorch to its root;\n"+
-		"pytorch and optax: 1e-8, tensorflow: 1e-10")
+	f.Float64Var(&o.rho, "rho", 0.9, "share of the old mean square that a step keeps; pytorch: 0.99,\n"+
+		"gorgonia and gomlx: 0.999")
+	f.Float64Var(&o.eps, "eps", 1e-7, "what is added to the mean square, by pytorch and gomlx to its root;\n"+
+		"pytorch, optax and gorgonia: 1e-8, tensorflow: 1e-10")
 	f.Float64Var(&o.momentum, "momentum", 0, "share of the last step that is kept; not with update")
 	f.BoolVar(&o.centered, "centered", false, "divide by the standard deviation; not with update")
-	f.IntVar(&o.workers, "workers", 1, "goroutines that share a step, 0 for one a core; not with update")
+	f.IntVar(&o.workers, "workers", 1, "goroutines that share a step, 0 for one a core")
+	f.Float64Var(&o.clip, "clip", 0, "largest norm of the gradient, 0 for no limit")
+	f.Float64Var(&o.lossScale, "loss-scale", 1, "what the loss is multiplied by before the gradient is taken, and the gradient\n"+
+		"divided by in the step, which is skipped if that has overflowed")
 	f.Uint64Var(&o.seed, "seed", 1, "what the first weights and the order of the images are drawn from")
 	f.StringVar(&o.data, "data", "", "train on the MNIST or Fashion-MNIST files in `folder`")
 	f.StringVar(&o.save, "save", "", "save the training to `file` after each epoch")
@@ -115,7 +122,7 @@ func (o *options) take(kept map[string]string) error {
 const maxHidden = 1 << 10 // more would only take long
 
 // complete sets the flags whose default depends on others, and checks all.
-func (o *options) complete() (err error) {
+func (o *options) complete() error {
 	preset, known := presets[o.optimizer]
 	if !known {
 		return fmt.Errorf("-optimizer %s: must be one of %s", o.optimizer,
@@ -144,31 +151,17 @@ func (o *options) complete() (err error) {
 		return fmt.Errorf("-hidden %d: must be 1 to %d", o.hidden, maxHidden)
 	case o.workers < 0:
 		return fmt.Errorf("-workers %d: must be 0 or more", o.workers)
+	case !(o.clip >= 0):
+		return fmt.Errorf("-clip %v: must be 0 or more", o.clip)
 	case update && o.momentum != 0:
 		return fmt.Errorf("-momentum %v: needs another -optimizer than update", o.momentum)
 	case update && o.centered:
 		return errors.New("-centered: needs another -optimizer than update")
-	case update && o.workers != 1:
-		return fmt.Errorf("-workers %d: needs another -optimizer than update", o.workers)
-	case !update:
-		rmsprop := o.rmsprop()
-		if err := rmsprop.Validate(); err != nil {
-			return errors.New(strings.ReplaceAll(err.Error(), "\nkernel: ", "; "))
-		}
-		return nil
 	}
-	// Update knows what the rest may be, and says so where there is nothing to
-	// update, too.
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case *kernel.ArgumentError:
-			err = p
-		default:
-			panic(p)
-		}
-	}()
-	kernel.Update(nil, nil, nil, o.lr, o.rho, o.eps)
+	rmsprop := o.rmsprop()
+	if err := rmsprop.Validate(); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), "\nkernel: ", "; "))
+	}
 	return nil
 }
 
@@ -177,29 +170,36 @@ func (o *options) rmsprop() kernel.RMSProp {
 	r := presets[o.optimizer]()
 	r.LR, r.Rho, r.Eps = o.lr, o.rho, o.eps
 	r.Momentum, r.Centered = o.momentum, o.centered
+	r.LossScale = o.lossScale
 	return r
 }
 
-// stepper returns what moves theta against grad by one step, and st along.
-func (o *options) stepper(theta, grad []float32, st *kernel.State) (step func(lr float64), err error) {
-	if o.optimizer == "update" {
-		return func(lr float64) { kernel.Update(theta, grad, st.MeanSquare, lr, o.rho, o.eps) }, nil
+// newOptimizer returns what takes the steps. It leaves the gradient zero, for that
+// of the next batch to be added to.
+func (o *options) newOptimizer() *kernel.Optimizer {
+	return &kernel.Optimizer{
+		Options:       o.rmsprop(),
+		Workers:       o.workers,
+		ClipNorm:      o.clip,
+		SkipNonFinite: o.lossScale != 1,
+		ZeroGrad:      true,
 	}
-	optimizer, err := kernel.NewOptimizer(o.rmsprop(), []kernel.Param{{Theta: theta, Grad: grad, State: st}}, o.workers)
-	if err != nil {
-		return nil, err
-	}
-	return func(lr float64) {
-		optimizer.LR = lr
-		optimizer.Step()
-	}, nil
 }
 
 // String is the line on how the network is trained.
 func (o *options) String() string {
 	s := fmt.Sprintf("batch %d, lr %v falling to 0, rho %v, eps %v, seed %d", o.batch, o.lr, o.rho, o.eps, o.seed)
 	if o.optimizer != "update" {
-		s += fmt.Sprintf("; %s, momentum %v, centered %v, workers %d", o.optimizer, o.momentum, o.centered, o.workers)
+		s += fmt.Sprintf("; %s, momentum %v, centered %v", o.optimizer, o.momentum, o.centered)
+	}
+	if o.workers != 1 {
+		s += fmt.Sprintf("; workers %d", o.workers)
+	}
+	if o.clip != 0 {
+		s += fmt.Sprintf("; clip %v", o.clip)
+	}
+	if o.lossScale != 1 {
+		s += fmt.Sprintf("; loss scale %v", o.lossScale)
 	}
 	return s
 }

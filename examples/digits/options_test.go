@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,6 +20,8 @@ var optimizerHashes = []struct{ args, hash string }{
 	{"-optimizer optax", "e4b4698da5a6489b11003f0c1837c66590a0f2a4d0ce81122a4920e7c8b7f433"},
 	{"-optimizer keras -momentum 0.9", "47bde480e74564af7af547cf3a27a214124c973980d28c4ae59787d4fc8fdd16"},
 	{"-optimizer pytorch -momentum 0.9 -centered", "c890757febf61418ad08abc14822b0d2e10d1aa04ee7a6c7e02b76c4f3a64b41"},
+	{"-optimizer gorgonia", "9e3854d514f7ea52e4784208242879c11303f6ed7852a3a815f3d139e3778f85"},
+	{"-optimizer gomlx", "fa1691c680a5d1cc0b24bc843ffe9d4b825847dc4a519db4796169aa907117a3"},
 	{"-optimizer optax -centered", "88259ae42c683cbbff6611d99efbc4bfa8817f1ec709a190b7fdad3b4657c739"},
 }
 
@@ -33,11 +36,7 @@ func TestOptimizers(t *testing.T) {
 			}
 			for _, test := range optimizerHashes {
 				args := append(strings.Fields(test.args), "-data", dir, "-hidden", "400", "-batch", "20", "-epochs", "1")
-				workers := []string{"1", "2", "5"}
-				if test.args == "-optimizer update" {
-					workers = workers[:1]
-				}
-				for _, n := range workers {
+				for _, n := range []string{"1", "2", "5"} {
 					if got := mustRun(t, append(args, "-workers", n)...).hash; got != test.hash {
 						t.Errorf("%s -workers %s: hash %s, want %s", test.args, n, got, test.hash)
 					}
@@ -47,20 +46,58 @@ func TestOptimizers(t *testing.T) {
 	}
 }
 
+// A loss scale that is a power of two changes no bit, also beside a clipped norm; a
+// norm that nothing reaches does not either, one that is reached does.
+func TestLossScaleAndClip(t *testing.T) {
+	clipped := mustRun(t, "-epochs", "3", "-clip", "0.5").hash
+	if clipped == hashAfter3 {
+		t.Error("-clip 0.5 changes nothing")
+	}
+	for _, test := range []struct{ args, want string }{
+		{"-loss-scale 1024", hashAfter3}, {"-loss-scale 0.125", hashAfter3}, {"-clip 1e9", hashAfter3}, {"-workers 3", hashAfter3},
+		{"-clip 0.5 -loss-scale 4096", clipped}, {"-clip 0.5 -workers 2", clipped},
+	} {
+		if got := mustRun(t, append(strings.Fields(test.args), "-epochs", "3")...).hash; got != test.want {
+			t.Errorf("%s: hash %s, want %s", test.args, got, test.want)
+		}
+	}
+}
+
+// A gradient that the scale makes overflow is left out, and said to be.
+func TestSkipped(t *testing.T) {
+	var stdout, stderr strings.Builder
+	args := []string{"-epochs", "2", "-batch", "1", "-loss-scale", "1e38"}
+	if status := run(args, &stdout, &stderr); status != 1 || stderr.String() != "digits: kernel: LossScale = 1e+38: must be in [2^-126, 2^126], or 0 for none\n" {
+		t.Errorf("%q: status %d, stderr %q", args, status, stderr.String())
+	}
+	args[len(args)-1] = "8e37"
+	stdout.Reset()
+	if status := run(args, &stdout, &stderr); status != 0 {
+		t.Fatal(stderr.String())
+	}
+	if !regexp.MustCompile(`\nbatch 1, .*; loss scale 8e\+37\nepoch 1  .*  in Step \S+  skipped [1-9]\d*\n`).MatchString(stdout.String()) {
+		t.Errorf("printed\n%s", stdout.String())
+	}
+}
+
 func TestPresetDefaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("30 epochs each")
 	}
 	for name, preset := range presets {
 		t.Run(name, func(t *testing.T) {
-			if got := mustRun(t, "-optimizer", name); got.accuracy <= 96 {
-				t.Errorf("accuracy %.2f%%, want more than 96%%", got.accuracy)
+			least := 96.0
+			if name == "gorgonia" { // whose mean starts at zero, takes 1,000 steps to grow, and is not corrected
+				least = 95
+			}
+			if got := mustRun(t, "-optimizer", name); got.accuracy <= least {
+				t.Errorf("accuracy %.2f%%, want more than %v%%", got.accuracy, least)
 			}
 			var stdout, stderr strings.Builder
 			run([]string{"-optimizer", name, "-hidden", "1", "-epochs", "1", "-eps", "0.125"}, &stdout, &stderr)
 			want := fmt.Sprintf("\nbatch 32, lr 0.01 falling to 0, rho %v, eps 0.125, seed 1", preset().Rho)
 			if name != "update" {
-				want += "; " + name + ", momentum 0, centered false, workers 1"
+				want += "; " + name + ", momentum 0, centered false"
 			}
 			if !strings.Contains(stdout.String(), want+"\n") {
 				t.Errorf("printed\n%s%s\nwant the line %s", stdout.String(), stderr.String(), want)
@@ -75,17 +112,19 @@ func TestFlagErrors(t *testing.T) {
 		{"-batch -3", "-batch -3: must be 1 or more"},
 		{"-hidden 0", "-hidden 0: must be 1 to 1024"},
 		{"-hidden 100000", "-hidden 100000: must be 1 to 1024"},
-		{"-lr -0.1", "kernel: lr = -0.1: must be finite in float32 and not negative"},
-		{"-lr NaN", "kernel: lr = NaN: must be finite in float32 and not negative"},
-		{"-rho 1.5", "kernel: rho = 1.5: must be in [0, 1]"},
-		{"-eps 1e39", "kernel: eps = 1e+39: must be finite in float32 and not negative"},
-		{"-optimizer adam", "-optimizer adam: must be one of keras, optax, pytorch, tensorflow, update"},
+		{"-lr -0.1", "kernel: LR = -0.1: must be in [0, 2^64]"},
+		{"-lr NaN", "kernel: LR = NaN: must be in [0, 2^64]"},
+		{"-rho 1.5", "kernel: Rho = 1.5: must be in [0, 1]"},
+		{"-eps 1e39", "kernel: Eps = 1e+39: must be finite in float32 and not negative"},
+		{"-optimizer adam", "-optimizer adam: must be one of gomlx, gorgonia, keras, optax, pytorch, tensorflow, update"},
 		{"-momentum 0.9", "-momentum 0.9: needs another -optimizer than update"},
 		{"-centered", "-centered: needs another -optimizer than update"},
-		{"-workers 2", "-workers 2: needs another -optimizer than update"},
+		{"-clip -1", "-clip -1: must be 0 or more"},
+		{"-clip NaN", "-clip NaN: must be 0 or more"},
+		{"-loss-scale -8", "kernel: LossScale = -8: must be in [2^-126, 2^126], or 0 for none"},
 		{"-optimizer keras -workers -1", "-workers -1: must be 0 or more"},
 		{"-optimizer optax -momentum 1", "kernel: Momentum = 1: must be in [0, 1), also in float32"},
-		{"-optimizer pytorch -lr -1 -rho 2", "kernel: LR = -1: must be finite in float32 and not negative; " +
+		{"-optimizer pytorch -lr -1 -rho 2", "kernel: LR = -1: must be in [0, 2^64]; " +
 			"Rho = 2: must be in [0, 1]"},
 	} {
 		mustEnd(t, 1, test.message, strings.Fields(test.args)...)

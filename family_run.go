@@ -1,0 +1,73 @@
+package kernel
+
+import "unsafe"
+
+// tensor is what one step works on: slices of one length; m and b are nil where the options have none.
+type tensor struct{ theta, grad, s, m, b []float32 }
+
+// params are an RMSProp's numbers as the implementations use them.
+type params struct {
+	plain  bool // only lr, rho and eps are on, and Update's kernel does it
+	base   constants
+	family memberConstants
+}
+
+func (p *params) round(o *RMSProp, factor, rhoT float64) {
+	lr, rho, c, eps := float32(o.LR), float32(rhoT), float32(1-rhoT), float32(o.Eps)
+	k := &p.family
+	k.numerator, k.rho, k.c, k.eps, k.epsOutside = lr, rho, c, eps, 0
+	k.mu, k.lrOutside, k.options, k.scale = float32(o.Momentum), 1, 0, 1
+	if o.LossScale != 0 || factor != 1 {
+		k.scale = float32(factor / o.lossScale())
+	}
+	if o.Maximize {
+		k.scale = -k.scale
+	}
+	if o.EpsOutside {
+		k.eps, k.epsOutside = 0, eps
+	}
+	if o.LROutside {
+		k.numerator, k.lrOutside = 1, lr
+	}
+	switch {
+	case o.WeightDecay == 0:
+	case o.DecoupledDecay:
+		k.options |= memberDecoupled
+		k.lrDecay = float32(o.LR * o.WeightDecay)
+	default:
+		k.options |= memberL2
+		k.decay = float32(o.WeightDecay)
+	}
+	if o.Nesterov {
+		k.options |= memberNesterov
+	}
+	p.plain = !o.Centered && o.Momentum == 0 && o.WeightDecay == 0 && k.scale == 1 && !o.EpsOutside && !o.LROutside
+	p.base = constants{lr: lr, rho: rho, c: c, eps: eps}
+}
+
+// run takes one step over t, chunk by chunk. total is how many elements the whole step has.
+func (k *params) run(t *tensor, total int) {
+	plain := k.plain && t.b == nil
+	for at := 0; at < len(t.theta); at += chunk {
+		end := min(at+chunk, len(t.theta))
+		if plain {
+			updateChunk(t.theta[at:end], t.grad[at:end], t.s[at:end], &k.base)
+		} else {
+			memberChunk(t.theta[at:end], t.grad[at:end], t.s[at:end], part(t.m, at, end), part(t.b, at, end), &k.family)
+		}
+	}
+}
+
+// memberChunk must not be inlined: the stack check at its start is where the
+// goroutine can be preempted between two chunks.
+//
+//go:noinline
+func memberChunk(theta, grad, s, m, b []float32, k *memberConstants) {
+	raceChunk(theta, grad, s)
+	raceWrite(m)
+	raceWrite(b)
+	if !memberAsm(isa(active.Load()), unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s),
+		unsafe.SliceData(m), unsafe.SliceData(b), len(theta), k) {
+		memberGeneric(theta, grad, s, m, b, k)
+	}
+}

@@ -1,0 +1,159 @@
+package kernel
+
+import "slices"
+
+// UpdateRows takes one step in some rows of a table, as for an embedding of
+// which a batch uses few: theta and the state are rows of width elements, and
+// row i of grad updates row rows[i] of them, with the bits that Update gives
+// there. All other rows are left alone: neither do their means and momentum
+// decay, nor does their theta, which is what TensorFlow calls the sparse
+// update. A row whose gradient is zero is another thing when it is listed.
+//
+// [CoalesceRows] makes a gradient that has a row for each use of a row into one
+// that fits here. Sorted rows are fastest: neighbours take one step together.
+//
+// st.Step counts the calls. With BiasCorrection each row takes that for its
+// number of steps, so that the means of a row which is used for the first time
+// in a late call are not corrected for their start.
+//
+// It panics with an [*ArgumentError], before it has written anything, where
+// Update would, and if a row is out of range or listed twice. It allocates only
+// where rows is unsorted and the table has more than 32,768 rows: one bit a row,
+// to find what is listed twice.
+func (o *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
+	if width < 1 || !o.valid() || len(theta)%width != 0 || len(grad)%width != 0 || len(grad)/width != len(rows) ||
+		!o.fits(st, len(theta)) || !tensorApart(theta, grad, st) || checkRows(rows, len(theta)/width) != nil {
+		panic(o.rowsProblem(theta, grad, st, rows, width))
+	}
+	var k params
+	k.round(o, 1, o.rhoAt(st.Step+1))
+	s, m, b := st.MeanSquare, st.MeanGrad, st.Momentum
+	for i := 0; i < len(rows); {
+		first := i
+		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
+		}
+		at, n := rows[first]*width, (i-first)*width
+		k.run(&tensor{theta[at:][:n], grad[first*width:][:n], s[at:][:n], part(m, at, at+n), part(b, at, at+n)}, len(grad))
+	}
+	st.Step++
+}
+
+// rowsProblem says what UpdateRows has found wrong.
+//
+//go:noinline
+func (o *RMSProp) rowsProblem(theta, grad []float32, st *State, rows []int, width int) *ArgumentError {
+	var p problems
+	o.check(&p, "")
+	if p.width(width); width >= 1 {
+		if len(theta)%width != 0 {
+			p.addf("len(theta) = %d, width = %d: theta must be whole rows", len(theta), width)
+		}
+		p.rows(grad, rows, width)
+		p = append(p, checkRows(rows, len(theta)/width)...)
+	}
+	o.checkTensor(&p, theta, grad, st)
+	return p.error()
+}
+
+// part is x[start:end] of a slice that may be empty instead.
+func part(x []float32, start, end int) []float32 {
+	if len(x) == 0 {
+		return nil
+	}
+	return x[start:end]
+}
+
+// CoalesceRows makes a gradient in which rows are listed twice or more, as where a
+// word occurs again in a batch, into one that [RMSProp.UpdateRows] takes: row i
+// of grad, of width elements, is added to the others of row rows[i]. The sums are
+// float32 sums in the order of the list, and the rows of the result stand in the
+// order of their first occurrence, so that the bits are the same everywhere.
+//
+// What it is given stays as it is. It returns just that where no row is listed
+// twice, and new slices otherwise. It panics with an [*ArgumentError] if width is
+// not positive or grad does not have a row for each of rows.
+func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
+	var p problems
+	p.width(width)
+	p.panic()
+	p.rows(grad, rows, width)
+	p.panic()
+	if increasing(rows) {
+		return grad, rows
+	}
+	place := make(map[int]int, len(rows)) // of a row in the result
+	for _, row := range rows {
+		if _, listed := place[row]; !listed {
+			place[row] = len(place)
+		}
+	}
+	if len(place) == len(rows) {
+		return grad, rows
+	}
+	sums, once := make([]float32, 0, len(place)*width), make([]int, 0, len(place))
+	for i, row := range rows {
+		more := grad[i*width:][:width]
+		if at := place[row]; at < len(once) {
+			sum := sums[at*width:][:width]
+			for j, g := range more {
+				sum[j] += g
+			}
+		} else {
+			sums, once = append(sums, more...), append(once, row)
+		}
+	}
+	return sums, once
+}
+
+func increasing(rows []int) bool {
+	for i := 1; i < len(rows); i++ {
+		if rows[i] <= rows[i-1] {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *problems) width(width int) {
+	if width < 1 {
+		p.addf("width = %d: must be positive", width)
+	}
+}
+
+func (p *problems) rows(grad []float32, rows []int, width int) {
+	if len(grad)%width != 0 || len(grad)/width != len(rows) {
+		p.addf("len(grad) = %d, len(rows) = %d, width = %d: grad must have a row for each of rows",
+			len(grad), len(rows), width)
+	}
+}
+
+// checkRows finds the rows that are not in [0, n) or listed twice. Sorted rows
+// need one look each.
+func checkRows(rows []int, n int) (p problems) {
+	sorted, last := true, -1
+	for i, r := range rows {
+		if r < 0 || r >= n {
+			p.addf("rows[%d] = %d: must be in [0, %d), the rows of theta", i, r, n)
+			return p
+		}
+		sorted = sorted && r > last
+		last = r
+	}
+	if sorted {
+		return nil
+	}
+	var few [512]uint64
+	seen := few[:]
+	if n > 64*len(few) {
+		seen = make([]uint64, (n+63)/64)
+	}
+	for i, r := range rows {
+		bit := uint64(1) << (r % 64)
+		if seen[r/64]&bit != 0 {
+			p.addf("rows[%d] = rows[%d] = %d: a row may be listed once", slices.Index(rows, r), i, r)
+			return p
+		}
+		seen[r/64] |= bit
+	}
+	return nil
+}
