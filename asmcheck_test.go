@@ -370,18 +370,18 @@ func evexEncodings(code []instruction) (problems []string) {
 
 // A flow is what is known before an instruction, on whichever way it was come to.
 type flow struct {
-	wide bool            // a YMM or ZMM register was used since the last VZEROUPPER
-	sp   int64           // the stack pointer, seen from where it was at first
-	into map[string]span // registers that point into the stack, likewise
+	wide bool                 // a YMM or ZMM register was used since the last VZEROUPPER
+	sp   int64                // the stack pointer, seen from where it was at first
+	into map[string]frameSpan // registers that point into the stack, likewise
 }
 
-// A span has the least and the greatest value that there may be.
-type span struct{ low, high int64 }
+// A frameSpan has the least and the greatest value that there may be.
+type frameSpan struct{ low, high int64 }
 
-func (s span) plus(n int64) span { return span{s.low + n, s.high + n} }
+func (s frameSpan) plus(n int64) frameSpan { return frameSpan{s.low + n, s.high + n} }
 
 // roundDown is s with the bits below those of mask cleared; mask is -2^k.
-func (s span) roundDown(mask int64) span { return span{s.low + mask + 1, s.high} }
+func (s frameSpan) roundDown(mask int64) frameSpan { return frameSpan{s.low + mask + 1, s.high} }
 
 // merge adds to f what another way brings, and tells whether that is new.
 func (f *flow) merge(other flow, giveUp bool) (changed bool, problem string) {
@@ -393,7 +393,7 @@ func (f *flow) merge(other flow, giveUp bool) (changed bool, problem string) {
 	}
 	for register, s := range f.into {
 		o, ok := other.into[register]
-		hull := span{min(s.low, o.low), max(s.high, o.high)}
+		hull := frameSpan{min(s.low, o.low), max(s.high, o.high)}
 		switch {
 		case ok && hull == s:
 		case ok && !giveUp:
@@ -426,7 +426,7 @@ func (p paths) problems(code []instruction) (problems []string) {
 			problems = append(problems, problem)
 		}
 	}
-	before[0] = &flow{into: map[string]span{}}
+	before[0] = &flow{into: map[string]frameSpan{}}
 	for open := []int{0}; len(open) > 0; {
 		n := open[len(open)-1]
 		open = open[:len(open)-1]
@@ -479,16 +479,16 @@ func (p paths) problems(code []instruction) (problems []string) {
 }
 
 // A pointer is what is known of a register, sp being the stack pointer's name.
-func (f *flow) pointer(register, sp string) (where span, ok bool) {
+func (f *flow) pointer(register, sp string) (where frameSpan, ok bool) {
 	if register == sp {
-		return span{f.sp, f.sp}, true
+		return frameSpan{f.sp, f.sp}, true
 	}
 	where, ok = f.into[register]
 	return where, ok
 }
 
 // set has a register hold a pointer into the stack, or something else.
-func (f *flow) set(register, sp string, where span, known bool) (problem string) {
+func (f *flow) set(register, sp string, where frameSpan, known bool) (problem string) {
 	switch {
 	case register == sp && (!known || where.low != where.high):
 		return "where does the stack pointer go?"
@@ -506,7 +506,7 @@ func (f *flow) set(register, sp string, where span, known bool) (problem string)
 // pointer, which a signal handler may overwrite, and no store beyond the frame,
 // whose end is at top. Behind that lie what the caller keeps there and, from
 // 8 up, the arguments and results, which only the stack pointer itself leads to.
-func (f *flow) access(where span, size int64, store, direct bool, top int64) (problem string) {
+func (f *flow) access(where frameSpan, size int64, store, direct bool, top int64) (problem string) {
 	switch {
 	case where.low < f.sp:
 		return fmt.Sprintf("%d bytes below the stack pointer", f.sp-where.low)
@@ -615,7 +615,7 @@ func amd64Step(f *flow, i instruction, leaves bool) (problems []string) {
 		return problems
 	}
 	old, into := f.pointer(to, sp)
-	where, known := span{}, false
+	where, known := frameSpan{}, false
 	switch i.name {
 	case "pop":
 		f.sp += 8
@@ -751,7 +751,7 @@ func arm64Step(f *flow, i instruction, leaves bool) (problems []string) {
 		delete(f.into, i.operands[1])
 	}
 	to := i.operands[0]
-	where, known := span{}, false
+	where, known := frameSpan{}, false
 	if len(i.operands) > 1 {
 		from, into := f.pointer(i.operands[1], sp)
 		switch {

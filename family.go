@@ -1,5 +1,7 @@
 package kernel
 
+import "unsafe"
+
 // memberConstants are the hyperparameters of one member of the family as the
 // implementations use them. The assembly takes the offsets from go_asm.h.
 type memberConstants struct {
@@ -13,7 +15,8 @@ type memberConstants struct {
 	mu         float32 // 28: momentum (in the layouts that have a momentum buffer)
 	lrOutside  float32 // 32: lr where it stays outside the momentum buffer, else 1
 	lrDecay    float32 // 36: lr*decay, where the decay is decoupled (memberDecoupled)
-	options    uint32  // 40: member… below
+	clip       float32 // 40: the gradient's limit in magnitude (where memberClipped)
+	options    uint32  // 44: member… below
 }
 
 // The options that have a step of their own, which must be left out where they
@@ -22,4 +25,79 @@ const (
 	memberL2        = 1 << iota // g = g + decay*theta
 	memberDecoupled             // theta = theta - lrDecay*theta
 	memberNesterov              // u = mu*b' + u
+	memberClipped               // g = min(max(g, -clip), clip)
 )
+
+// tensor is what one step works on: slices of one length; m and b are nil where the options have none.
+type tensor struct{ theta, grad, s, m, b []float32 }
+
+// params are an RMSProp's numbers as the implementations use them.
+type params struct {
+	plain  bool // only lr, rho and eps are on, and Update's kernel does it
+	base   constants
+	family memberConstants
+}
+
+func (p *params) round(o *RMSProp, factor, rhoT float64) {
+	lr, rho, c, eps := float32(o.LR), float32(rhoT), float32(1-rhoT), float32(o.Eps)
+	k := &p.family
+	k.numerator, k.rho, k.c, k.eps, k.epsOutside = lr, rho, c, eps, 0
+	k.mu, k.lrOutside, k.options, k.scale = float32(o.Momentum), 1, 0, 1
+	if o.LossScale != 0 || factor != 1 {
+		k.scale = float32(factor / o.lossScale())
+	}
+	if o.Maximize {
+		k.scale = -k.scale
+	}
+	if o.EpsOutside {
+		k.eps, k.epsOutside = 0, eps
+	}
+	if o.LROutside {
+		k.numerator, k.lrOutside = 1, lr
+	}
+	switch {
+	case o.WeightDecay == 0:
+	case o.DecoupledDecay:
+		k.options |= memberDecoupled
+		k.lrDecay = float32(o.LR * o.WeightDecay)
+	default:
+		k.options |= memberL2
+		k.decay = float32(o.WeightDecay)
+	}
+	if o.Nesterov {
+		k.options |= memberNesterov
+	}
+	if o.ClipValue != 0 {
+		k.options |= memberClipped
+		k.clip = float32(o.ClipValue)
+	}
+	p.plain = !o.Centered && o.Momentum == 0 && k.options == 0 && k.scale == 1 && !o.EpsOutside && !o.LROutside
+	p.base = constants{lr: lr, rho: rho, c: c, eps: eps}
+}
+
+// run takes one step over t, chunk by chunk. total is how many elements the whole step has.
+func (k *params) run(t *tensor, total int) {
+	plain := k.plain && t.b == nil
+	for at := 0; at < len(t.theta); at += chunk {
+		end := min(at+chunk, len(t.theta))
+		if plain {
+			updateChunk(t.theta[at:end], t.grad[at:end], t.s[at:end], &k.base)
+		} else {
+			memberChunk(t.theta[at:end], t.grad[at:end], t.s[at:end], part(t.m, at, end), part(t.b, at, end), &k.family)
+		}
+	}
+}
+
+// memberChunk must not be inlined: the stack check at its start is where the
+// goroutine can be preempted between two chunks.
+//
+//go:noinline
+func memberChunk(theta, grad, s, m, b []float32, k *memberConstants) {
+	raceChunk(theta, grad, s)
+	raceWrite(m)
+	raceWrite(b)
+	if !memberAsm(isa(active.Load()), unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s),
+		unsafe.SliceData(m), unsafe.SliceData(b), len(theta), k) {
+		memberGeneric(theta, grad, s, m, b, k)
+	}
+}

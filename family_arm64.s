@@ -17,7 +17,7 @@
 //
 //	V5 v, then d, then u   V6 m   V7 b
 //	V22 epsOutside   V23 scale   V24 decay   V25 mu   V26 lrOutside   V27 lrDecay
-//	V28 the exponent's bits   V29 0
+//	V28 the exponent's bits   V29 0   V30 clip
 //
 // V16 holds the numerator: lr, or 1 where lr stays outside the momentum buffer.
 // Go checked the arguments: n > 0, and no two of the arrays overlap.
@@ -49,6 +49,7 @@
 	BROADCAST(memberConstants_mu, V25.S4)         \
 	BROADCAST(memberConstants_lrOutside, V26.S4)  \
 	BROADCAST(memberConstants_lrDecay, V27.S4)    \
+	BROADCAST(memberConstants_clip, V30.S4)       \
 	MOVW $0x60000000, R8 \
 	VDUP R8, V20.S4      \
 	MOVW $0x00800000, R8 \
@@ -67,6 +68,12 @@ off:
 // SCALED: g = scale*g
 #define SCALED \
 	WORD $0x6e21dee1 // fmul v1.4s, v23.4s, v1.4s
+
+// CLIPPED: g = max(min(g, clip), -clip), which is NaN if g is
+#define CLIPPED \
+	WORD $0x4ebef421 \ // fmin v1.4s, v1.4s, v30.4s
+	WORD $0x4ebed7a4 \ // fsub v4.4s, v29.4s, v30.4s
+	WORD $0x4e24f421   // fmax v1.4s, v1.4s, v4.4s
 
 // DECAYED: g = g + decay*theta
 #define DECAYED \
@@ -130,6 +137,7 @@ vector:
 
 step:
 	WHERE(const_memberScaled, SCALED, notScaled)
+	WHERE(const_memberClipped, CLIPPED, notClipped)
 	WHERE(const_memberL2, DECAYED, notDecayed)
 	LIVE
 	MEAN
@@ -176,6 +184,7 @@ vector:
 
 step:
 	WHERE(const_memberScaled, SCALED, notScaled)
+	WHERE(const_memberClipped, CLIPPED, notClipped)
 	WHERE(const_memberL2, DECAYED, notDecayed)
 	LIVE
 	MEAN
@@ -228,6 +237,7 @@ vector:
 
 step:
 	WHERE(const_memberScaled, SCALED, notScaled)
+	WHERE(const_memberClipped, CLIPPED, notClipped)
 	WHERE(const_memberL2, DECAYED, notDecayed)
 	LIVE
 	MEAN
@@ -278,6 +288,7 @@ vector:
 
 step:
 	WHERE(const_memberScaled, SCALED, notScaled)
+	WHERE(const_memberClipped, CLIPPED, notClipped)
 	WHERE(const_memberL2, DECAYED, notDecayed)
 	LIVE
 	MEAN

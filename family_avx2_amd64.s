@@ -40,7 +40,8 @@
 #define LR_DECAY    288(WIDE)
 #define SCALE_BITS  320(WIDE)
 #define DECAY_BITS  352(WIDE)
-#define HELD        384(WIDE) // g of the block whose u is in the registers
+#define CLIP        384(WIDE)
+#define HELD        416(WIDE) // g of the block whose u is in the registers
 #define LIVE_BITS   ·liveBits(SB)
 #define MIN_S       ·minS(SB)
 #define EXPONENT    ·exponent(SB)
@@ -52,7 +53,7 @@
 	VBROADCASTSS number, Y0 \
 	VMOVAPS      Y0, wide
 
-// ARGUMENTS aligns WIDE within the 512 bytes at wide, so that no number is in
+// ARGUMENTS aligns WIDE within the 544 bytes at wide, so that no number is in
 // two cache lines.
 #define ARGUMENTS(wide) \
 	MOVQ theta+0(FP), THETA      \
@@ -78,6 +79,7 @@
 	BROADCAST(memberConstants_lrDecay(K), LR_DECAY)       \
 	BROADCAST(scaleBits+60(FP), SCALE_BITS)               \
 	BROADCAST(decayBits+64(FP), DECAY_BITS)               \
+	BROADCAST(memberConstants_clip(K), CLIP)              \
 	VXORPS ZERO, ZERO, ZERO
 
 // THREE: a step of the block's three vectors
@@ -118,6 +120,14 @@ off:
 #define SCALED(at, g, v, a, t, u) \
 	KEEP(SCALE_BITS, g, t) \
 	VMULPS SCALE, g, g
+
+// CLIPPED: g = max(min(g, clip), -clip). VMINPS and VMAXPS return their first
+// operand here, g, if that is NaN.
+#define CLIPPED(at, g, v, a, t, u) \
+	VMOVAPS CLIP, t    \
+	VMINPS  g, t, g    \
+	VSUBPS  t, ZERO, t \
+	VMAXPS  g, t, g
 
 // DECAYED: g = g + decay*theta
 #define DECAYED(at, g, v, a, t, u) \
@@ -205,12 +215,13 @@ off:
 	VMOVUPS t, at(THETA)
 
 // func updatePlainAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updatePlainAVX2(SB), 0, $608-68
-	ARGUMENTS(wide-608(SP))
+TEXT ·updatePlainAVX2(SB), 0, $640-68
+	ARGUMENTS(wide-640(SP))
 	CMPQ N, $24
 	JLT  rest
 	THREE(GRADIENT)
 	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
+	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
 	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
 	THREE(MEAN_SQUARE)
 
@@ -222,6 +233,7 @@ block:
 	JLT  move
 	NEXT(GRADIENT)
 	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
+	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
 	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
 	NEXT(MEAN_SQUARE)
 
@@ -247,6 +259,7 @@ vector:
 	SET_DISTANCE
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
 	ONE(MEAN_SQUARE)
 	ONE(QUOTIENT)
@@ -309,12 +322,13 @@ done:
 	RET
 
 // func updateMomentumAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updateMomentumAVX2(SB), 0, $640-68
-	ARGUMENTS(wide-640(SP))
+TEXT ·updateMomentumAVX2(SB), 0, $672-68
+	ARGUMENTS(wide-672(SP))
 	CMPQ N, $24
 	JLT  rest
 	THREE(GRADIENT)
 	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
+	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
 	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
 	THREE(MEAN_SQUARE)
 
@@ -326,6 +340,7 @@ block:
 	JLT  move
 	NEXT(GRADIENT)
 	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
+	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
 	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
 	NEXT(MEAN_SQUARE)
 
@@ -355,6 +370,7 @@ vector:
 	SET_DISTANCE
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
 	ONE(MEAN_SQUARE)
 	ONE(QUOTIENT)
@@ -429,12 +445,13 @@ done:
 	RET
 
 // func updateCenteredAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updateCenteredAVX2(SB), 0, $640-68
-	ARGUMENTS(wide-640(SP))
+TEXT ·updateCenteredAVX2(SB), 0, $672-68
+	ARGUMENTS(wide-672(SP))
 	CMPQ N, $24
 	JLT  rest
 	THREE(GRADIENT)
 	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
+	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
 	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
 	THREE(MEAN_SQUARE)
 	THREE(VARIANCE)
@@ -447,6 +464,7 @@ block:
 	JLT  move
 	NEXT(GRADIENT)
 	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
+	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
 	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
 	NEXT(MEAN_SQUARE)
 	NEXT(VARIANCE)
@@ -474,6 +492,7 @@ vector:
 	SET_DISTANCE
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
 	ONE(MEAN_SQUARE)
 	ONE(VARIANCE)
@@ -546,12 +565,13 @@ done:
 	RET
 
 // func updateCenteredMomentumAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updateCenteredMomentumAVX2(SB), 0, $672-68
-	ARGUMENTS(wide-672(SP))
+TEXT ·updateCenteredMomentumAVX2(SB), 0, $704-68
+	ARGUMENTS(wide-704(SP))
 	CMPQ N, $24
 	JLT  rest
 	THREE(GRADIENT)
 	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
+	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
 	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
 	THREE(MEAN_SQUARE)
 	THREE(VARIANCE)
@@ -564,6 +584,7 @@ block:
 	JLT  move
 	NEXT(GRADIENT)
 	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
+	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
 	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
 	NEXT(MEAN_SQUARE)
 	NEXT(VARIANCE)
@@ -595,6 +616,7 @@ vector:
 	SET_DISTANCE
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
 	ONE(MEAN_SQUARE)
 	ONE(VARIANCE)

@@ -44,6 +44,7 @@
 
 // Constants that a step reads at most once a vector, so that memory will do.
 #define SCALE      memberConstants_scale(K)
+#define CLIP       memberConstants_clip(K)
 #define DECAY      memberConstants_decay(K)
 #define MU         memberConstants_mu(K)
 #define LR_OUTSIDE memberConstants_lrOutside(K)
@@ -111,6 +112,14 @@ off:
 #define SCALED(LOAD, STORE, at, g, v, a, h, t, live) \
 	VPTESTMD.BCST SCALE_BITS, g, SOME \
 	VMULPS.BCST.Z SCALE, g, SOME, g
+
+// CLIPPED: g = max(min(g, clip), -clip). VMINPS and VMAXPS return their first
+// operand here, g, if that is NaN.
+#define CLIPPED(LOAD, STORE, at, g, v, a, h, t, live) \
+	VBROADCASTSS CLIP, t     \
+	VMINPS       g, t, g     \
+	VSUBPS       t, ZERO, t  \
+	VMAXPS       g, t, g
 
 // DECAYED: g = g + decay*theta
 #define DECAYED(LOAD, STORE, at, g, v, a, h, t, live) \
@@ -223,6 +232,7 @@ block:
 	SET_DISTANCE
 	FOUR(GRADIENT)
 	WHERE(const_memberScaled, FOUR, SCALED, notScaled)
+	WHERE(const_memberClipped, FOUR, CLIPPED, notClipped)
 	WHERE(const_memberL2, FOUR, DECAYED, notDecayed)
 	FOUR(MEAN_SQUARE)
 	FOUR(ADD_EPS)
@@ -254,6 +264,7 @@ vector:
 	SET_LANES(whole)
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaled1)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClipped1)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayed1)
 	ONE(MEAN_SQUARE)
 	ONE(ADD_EPS)
@@ -283,6 +294,7 @@ block:
 	SET_DISTANCE
 	FOUR(GRADIENT)
 	WHERE(const_memberScaled, FOUR, SCALED, notScaled)
+	WHERE(const_memberClipped, FOUR, CLIPPED, notClipped)
 	WHERE(const_memberL2, FOUR, DECAYED, notDecayed)
 	FOUR(MEAN_SQUARE)
 	FOUR(ADD_EPS)
@@ -318,6 +330,7 @@ vector:
 	SET_LANES(whole)
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaled1)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClipped1)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayed1)
 	ONE(MEAN_SQUARE)
 	ONE(ADD_EPS)
@@ -351,6 +364,7 @@ block:
 	SET_DISTANCE
 	FOUR(GRADIENT)
 	WHERE(const_memberScaled, FOUR, SCALED, notScaled)
+	WHERE(const_memberClipped, FOUR, CLIPPED, notClipped)
 	WHERE(const_memberL2, FOUR, DECAYED, notDecayed)
 	FOUR(MEAN_SQUARE)
 	FOUR(VARIANCE)
@@ -384,6 +398,7 @@ vector:
 	SET_LANES(whole)
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaled1)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClipped1)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayed1)
 	ONE(MEAN_SQUARE)
 	ONE(VARIANCE)
@@ -415,6 +430,7 @@ block:
 	SET_DISTANCE
 	FOUR(GRADIENT)
 	WHERE(const_memberScaled, FOUR, SCALED, notScaled)
+	WHERE(const_memberClipped, FOUR, CLIPPED, notClipped)
 	WHERE(const_memberL2, FOUR, DECAYED, notDecayed)
 	FOUR(MEAN_SQUARE)
 	FOUR(VARIANCE)
@@ -452,6 +468,7 @@ vector:
 	SET_LANES(whole)
 	ONE(GRADIENT)
 	WHERE(const_memberScaled, ONE, SCALED, notScaled1)
+	WHERE(const_memberClipped, ONE, CLIPPED, notClipped1)
 	WHERE(const_memberL2, ONE, DECAYED, notDecayed1)
 	ONE(MEAN_SQUARE)
 	ONE(VARIANCE)

@@ -13,6 +13,14 @@ func memberGeneric(theta, grad, s, m, b []float32, k *memberConstants) {
 		if k.scale != 1 { // 1*g is slow where g is subnormal
 			g = float32(k.scale * g)
 		}
+		if k.options&memberClipped != 0 { // NaN stays NaN
+			if g < -k.clip {
+				g = -k.clip
+			}
+			if g > k.clip {
+				g = k.clip
+			}
+		}
 		if k.options&memberL2 != 0 {
 			g += float32(k.decay * t)
 		}

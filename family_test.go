@@ -13,7 +13,7 @@ import (
 // numbers that change from one to the next.
 func combinations(r *generator, f func(k *memberConstants)) {
 	one := func(x ...float32) float32 { return x[r.intn(len(x))] }
-	for options := range uint32(8) {
+	for options := range uint32(16) {
 		for outside := range 4 {
 			h := hypers[r.intn(len(hypers))]
 			base := newConstants(h.lr, h.rho, h.eps)
@@ -28,6 +28,9 @@ func combinations(r *generator, f func(k *memberConstants)) {
 			}
 			if options&memberL2 != 0 {
 				k.decay = one(1e-4, 0.01, 0.1, 5, 1e-20, 1e10, 1e-42)
+			}
+			if options&memberClipped != 0 {
+				k.clip = one(1, 0.01, 1e-20, 1e10, 0x1p-126, math.MaxFloat32)
 			}
 			if options&memberDecoupled != 0 {
 				k.lrDecay = one(1e-5, 0.01, 1, 1e-42, 1e20, 0)

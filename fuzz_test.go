@@ -96,7 +96,7 @@ func FuzzMember(f *testing.F) {
 				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
 			}
 		}
-		// 97 is prime to 128, the number of sets of options.
+		// 97 is prime to 256, the number of sets of options.
 		f.Add(data, uint32(r.next()), uint8(i*97), 0.001, 0.9, 1e-7, 0.9, 0.01, 0.5)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, offsets uint32, options uint8, lr, rho, eps, momentum, decay, scale float64) {
@@ -105,6 +105,9 @@ func FuzzMember(f *testing.F) {
 			LossScale: scale, Maximize: on(3), EpsOutside: on(4), LROutside: on(5)}
 		if on(6) {
 			o.Momentum = momentum
+		}
+		if on(7) {
+			o.ClipValue = decay
 		}
 		input := func() (d tensorData) {
 			n := len(data) / 20

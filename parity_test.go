@@ -313,7 +313,7 @@ func TestParityWithFormulas(t *testing.T) {
 			worst, seen := [5]float64{}, map[RMSProp]bool{}
 			for o := range allOptions {
 				if o.DecoupledDecay && !f.decoupled || o.WeightDecay != 0 && !o.DecoupledDecay && !f.l2 ||
-					o.Nesterov && !f.nesterov || o.Maximize && !f.maximize || o.Centered && f.uncentered || o.Momentum != 0 && f.unbuffered {
+					o.ClipValue != 0 || o.Nesterov && !f.nesterov || o.Maximize && !f.maximize || o.Centered && f.uncentered || o.Momentum != 0 && f.unbuffered {
 					continue
 				}
 				lr, rho, eps := f.preset.LR, f.preset.Rho, f.preset.Eps

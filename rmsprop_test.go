@@ -37,6 +37,7 @@ var factors = func() [][]func(o *RMSProp) {
 		{off, func(o *RMSProp) { o.Maximize = true }},
 		{off, func(o *RMSProp) { o.EpsOutside = true }},
 		{off, func(o *RMSProp) { o.LROutside = true }},
+		{off, func(o *RMSProp) { o.ClipValue = 0.05 }},
 	}
 }()
 
@@ -109,9 +110,9 @@ var optionSets = func() []RMSProp {
 }()
 
 func TestRMSPropOptionSets(t *testing.T) {
-	rows := pairwise([]int{14, 3, 2, 3, 3, 2, 2, 2})
-	for g, ng := range []int{14, 3, 2, 3, 3, 2, 2, 2} {
-		for f, nf := range []int{14, 3, 2, 3, 3, 2, 2, 2}[:g] {
+	rows := pairwise([]int{14, 3, 2, 3, 3, 2, 2, 2, 2})
+	for g, ng := range []int{14, 3, 2, 3, 3, 2, 2, 2, 2} {
+		for f, nf := range []int{14, 3, 2, 3, 3, 2, 2, 2, 2}[:g] {
 			met := map[[2]int]bool{}
 			for _, row := range rows {
 				met[[2]int{row[f], row[g]}] = true
@@ -230,6 +231,9 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 	}
 	if o.Maximize {
 		g = -g
+	}
+	if o.ClipValue != 0 && math.Abs(g) > fl(o.ClipValue) {
+		g = math.Copysign(fl(o.ClipValue), g)
 	}
 	if o.WeightDecay != 0 && !o.DecoupledDecay {
 		g = fl(g + fl(fl(o.WeightDecay)*t))

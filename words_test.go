@@ -23,6 +23,7 @@ var arm64Vectors = []struct {
 	{"fmul", 0xffe0fc00, 0x6e20dc00, "v%d.4s, v%d.4s, v%d.4s"},
 	{"fdiv", 0xffe0fc00, 0x6e20fc00, "v%d.4s, v%d.4s, v%d.4s"},
 	{"fmax", 0xffe0fc00, 0x4e20f400, "v%d.4s, v%d.4s, v%d.4s"},
+	{"fmin", 0xffe0fc00, 0x4ea0f400, "v%d.4s, v%d.4s, v%d.4s"},
 	{"fsqrt", 0xfffffc00, 0x6ea1f800, "v%d.4s, v%d.4s"},
 	{"fcmgt", 0xffe0fc00, 0x6ea0e400, "v%d.4s, v%d.4s, v%d.4s"},
 	{"fadd", 0xffe0fc00, 0x4e60d400, "v%d.2d, v%d.2d, v%d.2d"},

@@ -190,7 +190,7 @@ func familyContenders() ([]contender, *workspace) {
 		add("", options(layout{}))
 		addDead(layout{})
 		scaled := options(layout{})
-		scaled.GradScale, scaled.WeightDecay = 0.5, 0.01
+		scaled.LossScale, scaled.WeightDecay = 2, 0.01
 		add("scale and L2", scaled)
 		for _, l := range layouts[1:] {
 			add(l.String(), options(l))

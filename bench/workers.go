@@ -91,17 +91,24 @@ func countOf(workers int) string {
 	return fmt.Sprint(workers, " workers")
 }
 
-func (o *optimizer) prepare(n int) (err error) {
+func (o *optimizer) prepare(n int) error {
 	o.tensors.prepare(n)
-	o.optimizer, err = kernel.NewOptimizer(kernel.RMSProp{LR: lr, Rho: rho, Eps: eps}, o.params, o.workers)
+	o.optimizer = newOptimizer(o.workers)
+	_, err := o.optimizer.Step(o.params) // which checks the tensors, and remembers
 	return err
+}
+
+func newOptimizer(workers int) *kernel.Optimizer {
+	return &kernel.Optimizer{Options: kernel.RMSProp{LR: lr, Rho: rho, Eps: eps}, Workers: workers}
 }
 
 func (o *optimizer) run(steps int) (time.Duration, error) {
 	before, _ := processTime()
 	start := time.Now()
 	for range steps {
-		o.optimizer.Step()
+		if _, err := o.optimizer.Step(o.params); err != nil {
+			return 0, err
+		}
 	}
 	took := time.Since(start)
 	if after, ok := processTime(); ok {
@@ -265,10 +272,8 @@ func collect(t *tensors, workers int, share time.Duration) []collection {
 	if len(t.params) == 0 {
 		return nil
 	}
-	p, err := kernel.NewOptimizer(kernel.RMSProp{LR: lr, Rho: rho, Eps: eps}, t.params, workers)
-	if err != nil {
-		return nil // measure warned of it
-	}
+	p := newOptimizer(workers)
+	step := func() { p.Step(t.params) }
 	loops := func() {
 		var all sync.WaitGroup
 		for range workers {
@@ -285,7 +290,7 @@ func collect(t *tensors, workers int, share time.Duration) []collection {
 		work func()
 	}{
 		{"nothing", nil},
-		{fmt.Sprintf("steps with %s on %s elements", countOf(workers), elements), p.Step},
+		{fmt.Sprintf("steps with %s on %s elements", countOf(workers), elements), step},
 		{fmt.Sprintf("%d loops in Go", workers), loops},
 	}
 	times := make([][]float64, len(beside))
