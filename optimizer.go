@@ -16,11 +16,15 @@ import (
 // and the state that belongs to them.
 type Param struct {
 	Theta []float32
-	Grad  []float32 // nil: this step leaves the tensor and its state alone, which a gradient of zero does not
-	State *State    // nil: Step makes it and sets it here
-	// Options are those of this tensor, such as no weight decay for a bias; nil
-	// are the Optimizer's.
-	Options *RMSProp
+
+	// Grad is the gradient. Where it is nil, as that of a layer which is frozen or
+	// which this batch has not used, the step leaves Theta and State alone. A
+	// gradient of zero does not: the means and the momentum decay, and momentum and
+	// weight decay move Theta. A tensor without elements takes part with either.
+	Grad []float32
+
+	State   *State   // nil: Step makes it and sets it here
+	Options *RMSProp // of this tensor, such as no weight decay for a bias; nil: the Optimizer's
 }
 
 // Optimizer takes steps on many tensors and many cores. The bits are those of
@@ -34,19 +38,20 @@ type Optimizer struct {
 	Options RMSProp // of the tensors that have none of their own
 	Workers int     // how many goroutines a step may use; 0: GOMAXPROCS
 
-	// ClipNorm limits the norm of all gradients of a step together, seen as one
-	// vector and divided by their LossScale. All of them are multiplied by
+	// ClipNorm limits the norm of all gradients of a step together, see Report.Norm:
+	// all of them are multiplied by
 	//
 	//	min(1, ClipNorm/(norm + 1e-6))
 	//
-	// in float64, as torch.nn.utils.clip_grad_norm_ has it; LossScale takes that up,
-	// so that the gradients themselves stay as they are. 0 is no limit, +Inf only
-	// measures. A step whose norm is not finite is left out.
+	// as torch.nn.utils.clip_grad_norm_ has it. The factor, computed in float64, goes
+	// into what LossScale divides by, so that the gradients themselves stay as they are.
+	// ClipValue comes after it. 0 is no limit, +Inf only measures. A step whose norm is
+	// not finite is left out: nothing is written to any tensor or state.
 	ClipNorm float64
 
 	// SkipNonFinite leaves a step out if there is a NaN or an infinity in any
-	// gradient, or if their norm is 2^64 or more, from where on squares are
-	// infinite in float32: nothing is written to any tensor or state.
+	// gradient, or if Report.Norm is 2^64 or more, from where on squares are
+	// infinite in float32. With a loss scale, halve it and go on.
 	SkipNonFinite bool
 
 	// ZeroGrad sets the gradients to zero, while they are still in the cache, after
@@ -101,9 +106,11 @@ type cut struct{ tensor, at int }
 
 // Report is what a step has done.
 type Report struct {
-	// Norm is the Euclidean norm of all gradients together, divided by LossScale.
-	// It is computed with ClipNorm or SkipNonFinite, and 0 without. Its bits depend
-	// only on the gradients, their order in params and LossScale.
+	// Norm is the Euclidean norm of all gradients together, divided by LossScale:
+	// the root of the sum of their [SumSquares], in the order of params, over
+	// LossScale. Where tensors differ in LossScale, each sum is divided by its square
+	// instead. It is computed with ClipNorm or SkipNonFinite, and 0 without. Its
+	// bits depend on nothing else, such as the number of workers.
 	Norm    float64
 	Skipped bool // nothing was written, except to gradients by ZeroGrad
 }

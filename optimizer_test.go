@@ -553,7 +553,7 @@ func TestOptimizerMakesStates(t *testing.T) {
 				}
 			}
 			if i%5 == 2 {
-				if st.Step != 3 || &st.MeanSquare == nil || address(st.MeanSquare) != address(tensors[i][2]) {
+				if st.Step != 3 || address(st.MeanSquare) != address(tensors[i][2]) {
 					t.Errorf("tensor %d: its state was not used", i)
 				}
 				continue
