@@ -32,12 +32,15 @@ var available = append(detect(), isaGeneric)
 // other goroutines are in Update: the bits are the same either way.
 var active atomic.Uint32
 
+// init takes the first implementation of the list in KERNEL_ISA that there is.
+// One variable may be set for machines that are not alike, so the other names
+// are passed over: a package that ended the program or wrote to standard error
+// here would be in its host's way.
 func init() {
 	active.Store(uint32(available[0]))
-	if name := os.Getenv("KERNEL_ISA"); name != "" {
-		if err := SetISA(name); err != nil {
-			fmt.Fprintln(os.Stderr, "KERNEL_ISA:", err)
-			os.Exit(2)
+	for name := range strings.SplitSeq(os.Getenv("KERNEL_ISA"), ",") {
+		if SetISA(strings.TrimSpace(name)) == nil {
+			break
 		}
 	}
 }
@@ -59,8 +62,8 @@ func ISAs() []string {
 // SetISA makes every later [Update] use the named implementation, one of
 // [ISAs]; any other name is an error and changes nothing. It is meant for tests
 // and benchmarks: by default the best one is used. The environment variable
-// KERNEL_ISA does the same when the program starts, and stops it where the name
-// is not available.
+// KERNEL_ISA, such as avx512,avx2, does the same when the program starts: the
+// first of the list that is available is used, and the best one where none is.
 func SetISA(name string) error {
 	i := slices.IndexFunc(available, func(a isa) bool { return a.String() == name })
 	if i < 0 {

@@ -59,8 +59,8 @@ func TestGuardPages(t *testing.T) {
 	k := newConstants(usual.lr, usual.rho, usual.eps)
 	updateGeneric(wantTheta, grad, wantS, &k)
 
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	forEachISA(t, func(t *testing.T) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // holds for this goroutine
 		for n := range longest + 1 {
 			for ends := range 8 {
 				t1 := memory[0].place(theta[:n], ends&1 != 0)
@@ -83,8 +83,8 @@ func TestMemberGuardPages(t *testing.T) {
 	for i := range memory {
 		memory[i] = newGuarded(t, longest)
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	forEachISA(t, func(t *testing.T) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // holds for this goroutine
 		r := generator(7)
 		for _, o := range optionSets {
 			d := o.allocate(longest)
