@@ -326,6 +326,30 @@ func TestMemberOracle(t *testing.T) {
 	}
 }
 
+// A step through the public method, which may leave it to Update's kernel, is the
+// family's, with each option alone and with every pair.
+func TestRMSPropUpdate(t *testing.T) {
+	sets := slices.Clone(optionSets)
+	for _, levels := range factors {
+		for _, level := range levels {
+			o := RMSProp{LR: usual.lr, Rho: usual.rho, Eps: usual.eps}
+			level(&o)
+			sets = append(sets, o)
+		}
+	}
+	forEachISA(t, func(t *testing.T) {
+		r := generator(31)
+		for _, o := range sets {
+			got := o.allocate(100)
+			r.training(got)
+			want := got.clone()
+			want.generic(&o)
+			o.Update(got[0], got[1], got.state())
+			got.requireSame(t, o, want)
+		}
+	})
+}
+
 func TestMemberAgainstGeneric(t *testing.T) {
 	const longest = 130
 	var arenas [5]arena
