@@ -267,6 +267,7 @@ func (s *script) options() RMSProp {
 	o.Nesterov = s.choose(2) == 0
 	o.WeightDecay = []float64{0, 0.01}[s.choose(2)]
 	o.LossScale = []float64{0, 1, 1024, 3}[s.choose(4)]
+	o.ClipValue = []float64{0, 0.25}[s.choose(2)]
 	o.Maximize = s.choose(4) == 0
 	o.BiasCorrection = s.choose(2) == 0
 	return o

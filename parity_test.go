@@ -313,7 +313,7 @@ func TestParityWithFormulas(t *testing.T) {
 			worst, seen := [5]float64{}, map[RMSProp]bool{}
 			for o := range allOptions {
 				if o.DecoupledDecay && !f.decoupled || o.WeightDecay != 0 && !o.DecoupledDecay && !f.l2 ||
-					o.ClipValue != 0 || o.Nesterov && !f.nesterov || o.Maximize && !f.maximize || o.Centered && f.uncentered || o.Momentum != 0 && f.unbuffered {
+					o.Nesterov && !f.nesterov || o.Maximize && !f.maximize || o.Centered && f.uncentered || o.Momentum != 0 && f.unbuffered {
 					continue
 				}
 				lr, rho, eps := f.preset.LR, f.preset.Rho, f.preset.Eps
@@ -346,6 +346,10 @@ func TestParityWithFormulas(t *testing.T) {
 						g := float64(d[1][i])
 						if scale != 0 { // a framework's caller does that, in float32
 							g = float64(float32(g * float64(float32(1/scale))))
+						}
+						if o.ClipValue != 0 {
+							limit := float64(float32(o.ClipValue))
+							g = min(max(g, -limit), limit)
 						}
 						before := x.theta
 						moved := f.step(x, g, &o)
