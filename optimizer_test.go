@@ -717,9 +717,12 @@ func TestOptimizerUnits(t *testing.T) {
 			if units := len(opt.cuts) - 1; units < test.least || units > test.most {
 				t.Errorf("%+v: %d units", test, units)
 			}
-			opt.Workers++ // and back
+			opt.Workers = 3 - 2*min(1, test.workers-1) // 3 for one worker, else 1
 			mustStep(t, opt, params)
-			opt.Workers--
+			if units := len(opt.cuts) - 1; opt.Workers == 1 && units != 1 || opt.Workers == 3 && units == 1 {
+				t.Errorf("%+v: %d units for %d workers from then on", test, units, opt.Workers)
+			}
+			opt.Workers = test.workers
 		}
 	}
 }
