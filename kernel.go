@@ -6,13 +6,13 @@
 // on every GOARCH, at any slice length, alignment or division of the work,
 // produces the same float32 bits. See [Update] for the arithmetic.
 //
-// [RMSProp] adds what PyTorch, TensorFlow, Keras and optax have besides: momentum,
-// centering, weight decay and more; [Optimizer] takes such steps on many tensors
+// [RMSProp] adds what PyTorch, TensorFlow, Keras, optax, Gorgonia and GoMLX have
+// besides: momentum, centering, weight decay and more; [Optimizer] takes such steps on many tensors
 // and many cores.
 //
-// The environment variable KERNEL_ISA, or [SetISA], forces one of the
-// implementations that [ISAs] lists; the build tag purego leaves the assembly
-// out.
+// The environment variable KERNEL_ISA, such as avx512,avx2, or [SetISA] forces one
+// of the implementations that [ISAs] lists; the build tag purego leaves the
+// assembly out.
 package kernel
 
 // Float is the type of a hyperparameter: whichever float the caller already has.
@@ -46,7 +46,9 @@ type Float interface{ float32 | float64 }
 //
 // NaN and infinities in the slices are data and propagate as the formula says:
 // an infinite gradient makes s infinite and theta NaN, so a caller who may
-// have overflowed skips the step. Which NaN results is up to the CPU.
+// have overflowed skips the step. Which NaN results is up to the CPU. A finite
+// gradient from 2^64 (1.8e19) up makes s infinite without a NaN, and theta
+// stands still for ever after: [Optimizer.SkipNonFinite] leaves such a step out.
 //
 // Update panics with an [*ArgumentError], before it has written anything, if
 // the lengths differ, if two of the slices overlap in memory, if lr is not in
@@ -74,7 +76,7 @@ const chunk = 16 << 10
 func update(theta, grad, s []float32, lr, rho, eps float64) {
 	if len(grad) != len(theta) || len(s) != len(theta) ||
 		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
-		!rateInRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
+		!rateInRange(lr) || !isShare(rho) || !inRange(eps) {
 		panic(problem(theta, grad, s, lr, rho, eps))
 	}
 	k := newConstants(lr, rho, eps)

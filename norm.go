@@ -24,6 +24,7 @@ const (
 // SumSquares does not allocate, keeps no reference to x and starts no goroutine.
 // Concurrent calls are safe, also on the same slice.
 func SumSquares(x []float32) float64 {
+	raceRead(x)
 	var sum float64
 	for ; len(x) > normBlock; x = x[normBlock:] {
 		sum += blockSum(x)
@@ -35,6 +36,7 @@ func SumSquares(x []float32) float64 {
 // (len(x)+normBlock-1)/normBlock blocks. So workers may share a slice, cut
 // between blocks: the sums of all of them, added in order, are SumSquares.
 func blockSums(sums []float64, x []float32) {
+	raceRead(x)
 	for i := range sums {
 		sums[i] = blockSum(x[i*normBlock:])
 	}

@@ -29,7 +29,6 @@ func sumSquaresAVX2(x *float32, n int) float64
 //
 //go:noinline
 func blockSum(x []float32) float64 {
-	raceRead(x[:min(len(x), normBlock)])
 	switch isa(active.Load()) {
 	case isaAVX512:
 		return sumSquaresAVX512(unsafe.SliceData(x), len(x))

@@ -13,7 +13,6 @@ func sumSquaresNEON(x *float32, n int) float64
 //
 //go:noinline
 func blockSum(x []float32) float64 {
-	raceRead(x[:min(len(x), normBlock)])
 	switch isa(active.Load()) {
 	case isaNEON:
 		return sumSquaresNEON(unsafe.SliceData(x), len(x))

@@ -2,13 +2,11 @@
 
 #include "textflag.h"
 #include "go_asm.h"
+#include "norm_amd64.h"
 
 // The kernel computes what sumSquaresGeneric computes, of a slice's first block.
 // The 16 lanes are Y0 (0 to 3), Y1, Y2 and Y3 (12 to 15).
 
-#define X       SI  // the next elements
-#define N       CX  // elements left in the block
-#define AHEAD   R13 // bytes from an element to what is prefetched meanwhile
 #define CAREFUL AX  // not 0: subnormal numbers may need microcode to convert
 
 #define MINUS_ONE Y15 // of 8 elements as integers
@@ -52,14 +50,7 @@ TEXT ·sumSquaresAVX2(SB), NOSPLIT, $64-24
 	VMOVQ        R8, X11
 	VBROADCASTSD X11, UNIT
 
-	// Prefetch 2 KiB ahead where x goes on that far behind the block.
-	XORL    AHEAD, AHEAD
-	CMPQ    N, $(const_normBlock + 512)
-	SETGE   AHEAD
-	SHLL    $11, AHEAD
-	MOVL    $const_normBlock, R8
-	CMPQ    N, R8
-	CMOVQGT R8, N
+	BLOCK
 	SUBQ    $16, N
 	JLT     tail
 
@@ -112,10 +103,7 @@ done:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	VADDPD       Y1, Y0, Y0
-	VEXTRACTF128 $1, Y0, X1
-	VADDPD       X1, X0, X0
-	VPERMILPD    $1, X0, X1
-	VADDSD       X1, X0, X0
+	TREE
 	VMOVSD       X0, ret+16(FP)
 	VZEROUPPER
 	RET

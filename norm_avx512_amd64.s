@@ -2,13 +2,11 @@
 
 #include "textflag.h"
 #include "go_asm.h"
+#include "norm_amd64.h"
 
 // The kernel computes what sumSquaresGeneric computes, of a slice's first block.
 // The 16 lanes are Z0 (0 to 7) and Z1 (8 to 15).
 
-#define X     SI  // the next elements
-#define N     CX  // elements left in the block
-#define AHEAD R13 // bytes from an element to what is prefetched meanwhile
 
 #define MANTISSA Z31
 #define UNIT     Z30 // 2^-149, what a subnormal number is counted in
@@ -27,14 +25,7 @@ TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-24
 	MOVQ         $0x36a0000000000000, R8
 	VPBROADCASTQ R8, UNIT
 
-	// Prefetch 2 KiB ahead where x goes on that far behind the block.
-	XORL    AHEAD, AHEAD
-	CMPQ    N, $(const_normBlock + 512)
-	SETGE   AHEAD
-	SHLL    $11, AHEAD
-	MOVL    $const_normBlock, R8
-	CMPQ    N, R8
-	CMOVQGT R8, N
+	BLOCK
 	SUBQ    $16, N
 	JLT     tail
 
@@ -92,10 +83,7 @@ done:
 	VADDPD        Z1, Z0, Z0
 	VEXTRACTF64X4 $1, Z0, Y1
 	VADDPD        Y1, Y0, Y0
-	VEXTRACTF128  $1, Y0, X1
-	VADDPD        X1, X0, X0
-	VPERMILPD     $1, X0, X1
-	VADDSD        X1, X0, X0
+	TREE
 	VMOVSD        X0, ret+16(FP)
 	VZEROUPPER
 	RET

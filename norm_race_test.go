@@ -17,9 +17,16 @@ func TestSumSquaresRaceIsReported(t *testing.T) {
 	const variable = "KERNEL_TEST_SUM_RACE_AT"
 	x := make([]float32, normBlock+100)
 	if at := os.Getenv(variable); at != "" {
+		at, blocks := strings.CutPrefix(at, "blockSums, ")
 		var wg sync.WaitGroup
 		for range 2 {
-			wg.Go(func() { SumSquares(x) })
+			wg.Go(func() {
+				if blocks {
+					blockSums(make([]float64, 2), x)
+				} else {
+					SumSquares(x)
+				}
+			})
 		}
 		switch at {
 		case "first block":
@@ -31,11 +38,12 @@ func TestSumSquaresRaceIsReported(t *testing.T) {
 		return
 	}
 	forEachISA(t, func(t *testing.T) {
-		for _, at := range []string{"first block", "last block", "nowhere"} {
+		for _, at := range []string{"first block", "last block", "nowhere",
+			"blockSums, first block", "blockSums, last block", "blockSums, nowhere"} {
 			cmd := exec.Command(os.Args[0], "-test.run=^TestSumSquaresRaceIsReported$")
 			cmd.Env = append(os.Environ(), variable+"="+at, "KERNEL_ISA="+ISA())
 			out, _ := cmd.CombinedOutput()
-			if got, want := strings.Contains(string(out), "DATA RACE"), at != "nowhere"; got != want {
+			if got, want := strings.Contains(string(out), "DATA RACE"), !strings.HasSuffix(at, "nowhere"); got != want {
 				t.Errorf("a race in the %s: reported: %v\n%s", at, got, out)
 			}
 		}

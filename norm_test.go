@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 )
 
 // forEachSum is forEachISA, with every way besides in which an implementation
@@ -330,24 +329,6 @@ func TestSumSquaresConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-// Were there no stack check between the blocks, each stop of the world would wait
-// for the end of the whole call, here some 200 ms.
-func TestSumSquaresGCIsNotHeldUp(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes addresses for 1 GB, all of one page of zeros on Linux")
-	}
-	x := make([]float32, 256<<20)
-	sum := func() { SumSquares(x) }
-	forEachSum(t, func(t *testing.T) {
-		sum()
-		waits := gcWaits(9, sum)
-		slices.Sort(waits)
-		if median := waits[len(waits)/2]; median > 50*time.Millisecond {
-			t.Errorf("runtime.GC takes %v beside SumSquares", waits)
-		}
-	})
 }
 
 // The hash of the sums of all kinds of data and many lengths.

@@ -256,15 +256,15 @@ func (p *Optimizer) moveUnit(unit int) {
 			for start := at.at; start < end; start += chunk {
 				piece := t.slice(start, min(start+chunk, end))
 				if !p.skipped {
-					g.run(&piece, p.active)
+					g.run(&piece)
 				}
 				clear(piece.grad)
 			}
 		case end-at.at == len(t.theta):
-			g.run(&t, p.active)
+			g.run(&t)
 		default:
 			part := t.slice(at.at, end)
-			g.run(&part, p.active)
+			g.run(&part)
 		}
 	}
 }

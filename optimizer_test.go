@@ -187,7 +187,7 @@ func plainStep(p *Optimizer, params []Param) (report Report) {
 		default:
 			st.Step++
 			k := o.rounded(factor, st.Step)
-			k.run(&tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}, len(param.Theta))
+			k.run(&tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)})
 		}
 		if p.ZeroGrad {
 			clear(param.Grad)

@@ -50,7 +50,7 @@ func TestGCIsNotHeldUp(t *testing.T) {
 		t.Skip("takes 768 MB")
 	}
 	for name, long := range map[string]func() func(){
-		"Update": updateLong, "RMSProp": rmspropLong, "Optimizer": optimizerLong, "norm": normLong,
+		"Update": updateLong, "RMSProp": rmspropLong, "Optimizer": optimizerLong, "norm": normLong, "SumSquares": sumSquaresLong,
 	} {
 		work := long()
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +87,13 @@ func normLong() func() {
 	grad := make([]float32, n)
 	grad[0] = float32(math.Inf(1))
 	return stepLong(&Optimizer{Options: Keras(), Workers: 1, SkipNonFinite: true}, []Param{{Theta: make([]float32, n), Grad: grad}})
+}
+
+// sumSquaresLong is the same for SumSquares, over addresses for 1 GB which are all of
+// one page of zeros on Linux.
+func sumSquaresLong() func() {
+	x := make([]float32, 256<<20)
+	return func() { SumSquares(x) }
 }
 
 func stepLong(opt *Optimizer, params []Param) func() {

@@ -251,7 +251,7 @@ func (o *RMSProp) Update(theta, grad []float32, st *State) {
 	}
 	var k params
 	k.round(o, 1, o.rhoAt(st.Step+1))
-	k.run(&tensor{theta, grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}, len(theta))
+	k.run(&tensor{theta, grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)})
 	st.Step++
 }
 

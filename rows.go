@@ -33,7 +33,7 @@ func (o *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width
 		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
 		}
 		at, n := rows[first]*width, (i-first)*width
-		k.run(&tensor{theta[at:][:n], grad[first*width:][:n], s[at:][:n], part(m, at, at+n), part(b, at, at+n)}, len(grad))
+		k.run(&tensor{theta[at:][:n], grad[first*width:][:n], s[at:][:n], part(m, at, at+n), part(b, at, at+n)})
 	}
 	st.Step++
 }
