@@ -1,6 +1,6 @@
 package kernel
 
-//go:generate sh asm2plan9s.sh kernel_arm64.h family_arm64.s norm_arm64.s
+//go:generate sh asm2plan9s.sh kernel_arm64.h norm_arm64.s
 
 import (
 	"fmt"

@@ -2,12 +2,7 @@
 
 package kernel
 
-import (
-	"math"
-	"unsafe"
-
-	"github.com/klauspost/cpuid/v2"
-)
+import "github.com/klauspost/cpuid/v2"
 
 // detect includes the operating system's support: cpuid looks at XCR0.
 func detect() []isa {
@@ -22,45 +17,83 @@ func detect() []isa {
 	return found
 }
 
-// minRootEps is the smallest eps, and so the smallest s + eps, from which the
-// kernels' square root in software is exact.
-const minRootEps = 0x1p-100
-
-// minEpsAVX2 is the eps from which the AVX2 kernel takes half of the square
-// roots in software. That takes a CPU that looks far ahead: a prototype ran a
-// fifth faster on a core of the Golden Cove kind (512 instructions); this kernel
-// takes half as long again on Skylake's (224), which does without. AVX-VNNI
-// came with the former.
-var minEpsAVX2 = func() float32 {
-	if cpuid.CPU.Supports(cpuid.AVXVNNI) {
-		return minRootEps
-	}
-	return float32(math.Inf(1))
-}()
+//go:noescape
+func updateAVX512(c *call)
 
 //go:noescape
-func updateAVX512(theta, grad, s *float32, n int, k *constants)
+func updatePlainAVX512(c *call)
 
 //go:noescape
-func updateAVX2(theta, grad, s *float32, n int, k *constants)
+func updateMomentumAVX512(c *call)
 
-// updateChunk must not be inlined: the stack check at its start is where the
+//go:noescape
+func updateCenteredAVX512(c *call)
+
+//go:noescape
+func updateCenteredMomentumAVX512(c *call)
+
+//go:noescape
+func updateAVX2(c *call)
+
+// The family's AVX2 kernels take whole vectors.
+
+//go:noescape
+func updatePlainAVX2(c *call)
+
+//go:noescape
+func updateMomentumAVX2(c *call)
+
+//go:noescape
+func updateCenteredAVX2(c *call)
+
+//go:noescape
+func updateCenteredMomentumAVX2(c *call)
+
+const lanesAVX2 = 8
+
+// runChunk must not be inlined: the stack check at its start is where the
 // goroutine can be preempted between two chunks.
 //
 //go:noinline
-func updateChunk(theta, grad, s []float32, k *constants) {
-	raceChunk(theta, grad, s)
-	t, g, m := unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
-	switch isa(active.Load()) {
-	case isaAVX512:
-		if len(theta) <= 8 { // which narrower vectors take less time for
-			updateAVX2(t, g, m, len(theta), k)
-			return
-		}
-		updateAVX512(t, g, m, len(theta), k)
-	case isaAVX2:
-		updateAVX2(t, g, m, len(theta), k)
+func runChunk(i isa, c *call) {
+	raceChunk(c)
+	switch {
+	case i == isaGeneric:
+		c.generic()
+	case c.layout == layoutUpdate && (i == isaAVX2 || c.n <= lanesAVX2): // which narrower vectors take less time for
+		updateAVX2(c)
+	case c.layout == layoutUpdate:
+		updateAVX512(c)
+	case i == isaAVX512:
+		familyAVX512(c)
 	default:
-		updateGeneric(theta, grad, s, k)
+		c.runVectors(lanesAVX2)
+	}
+}
+
+func familyAVX512(c *call) {
+	switch c.layout {
+	case layoutPlain:
+		updatePlainAVX512(c)
+	case layoutMomentum:
+		updateMomentumAVX512(c)
+	case layoutCentered:
+		updateCenteredAVX512(c)
+	default:
+		updateCenteredMomentumAVX512(c)
+	}
+}
+
+// familyVectors takes the step on whole vectors.
+func familyVectors(c *call) {
+	switch c.layout {
+	case layoutPlain:
+		updatePlainAVX2(c)
+	case layoutMomentum:
+		updateMomentumAVX2(c)
+	case layoutCentered:
+		updateCenteredAVX2(c)
+	default:
+		updateCenteredMomentumAVX2(c)
 	}
 }

@@ -2,25 +2,55 @@
 
 package kernel
 
-import "unsafe"
-
 // detect needs no look at the CPU: NEON (AdvSIMD) is part of the base
 // architecture that Go requires.
 func detect() []isa { return []isa{isaNEON} }
 
 //go:noescape
-func updateNEON(theta, grad, s *float32, n int, k *constants)
+func updateNEON(c *call)
 
-// updateChunk must not be inlined: the stack check at its start is where the
+// The family's NEON kernels take whole vectors.
+
+//go:noescape
+func updatePlainNEON(c *call)
+
+//go:noescape
+func updateMomentumNEON(c *call)
+
+//go:noescape
+func updateCenteredNEON(c *call)
+
+//go:noescape
+func updateCenteredMomentumNEON(c *call)
+
+const lanesNEON = 4
+
+// runChunk must not be inlined: the stack check at its start is where the
 // goroutine can be preempted between two chunks.
 //
 //go:noinline
-func updateChunk(theta, grad, s []float32, k *constants) {
-	raceChunk(theta, grad, s)
-	switch isa(active.Load()) {
-	case isaNEON:
-		updateNEON(unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s), len(theta), k)
+func runChunk(i isa, c *call) {
+	raceChunk(c)
+	switch {
+	case i == isaGeneric:
+		c.generic()
+	case c.layout == layoutUpdate:
+		updateNEON(c)
 	default:
-		updateGeneric(theta, grad, s, k)
+		c.runVectors(lanesNEON)
+	}
+}
+
+// familyVectors takes the step on whole vectors.
+func familyVectors(c *call) {
+	switch c.layout {
+	case layoutPlain:
+		updatePlainNEON(c)
+	case layoutMomentum:
+		updateMomentumNEON(c)
+	case layoutCentered:
+		updateCenteredNEON(c)
+	default:
+		updateCenteredMomentumNEON(c)
 	}
 }

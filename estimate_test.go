@@ -22,7 +22,7 @@ func badEstimates(t testing.TB) func(v float32) bool {
 	wrong := -1 / rootModel(2, 1, 1)
 	for _, step := range []func(d tensorData){
 		func(d tensorData) { Update(d[0], d[1], d[2], o.LR, o.Rho, o.Eps) },
-		func(d tensorData) { d.chunk(&o) },
+		func(d tensorData) { d.step(&o) },
 	} {
 		d := o.allocate(n)
 		for i := range n {
@@ -58,13 +58,16 @@ func TestOddPower(t *testing.T) {
 }
 
 // leaveOut copies what depends on the root, theta and b, from want to got where
-// bad is true of what the root is taken of. want is what k makes of its input.
-func (got tensorData) leaveOut(bad func(v float32) bool, k *memberConstants, want tensorData) {
+// bad is true of what the root is taken of. want is what p makes of its input.
+func (got tensorData) leaveOut(bad func(v float32) bool, p *params, want tensorData) {
 	for i, v := range want[2] {
 		if m := want[3]; m != nil {
-			v = max(v-float32(m[i]*m[i]), 0)
+			q := thresholdAt(minRoot).zeroBelow(m[i])
+			if v -= float32(q * q); v < minNormal {
+				v = 0
+			}
 		}
-		if !bad(v + k.eps) { // 0 where eps is outside the root
+		if !bad(v + p.eps) { // 0 where eps is outside the root
 			continue
 		}
 		got[0][i] = want[0][i]

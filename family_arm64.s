@@ -3,329 +3,219 @@
 #include "go_asm.h"
 #include "textflag.h"
 #include "kernel_arm64.h"
+#include "family_steps.h"
 
-// The family's NEON kernels compute what memberGeneric computes, four elements
-// at a time, the last ones one at a time. There is one for each set of arrays, so
-// that none is read or written in vain. What else is optional has a branch in
-// each, which always goes the same way; of the two eps, both are added, one
-// being 0.
+// The family's NEON kernels compute what familyGeneric computes, 16 elements at a
+// time, then 4, each step for all vectors of a block before the next begins. Of
+// the two eps both are added, one being 0. A step knows a vector by its registers:
 //
-// Subnormal m and b count as zero. Other subnormal numbers are left as they
-// are: Arm's CPUs are not slow on them, as Intel's are.
+//	at  the offset from THETA, GRAD, S, M and B
+//	g   the gradient, 0 where it is dead and nowhere else
+//	v   s, then v, its root, and u
+//	a   m, then b, at last theta
+//	t   scratch
 //
-// The registers are, beside those of kernel_arm64.h:
-//
-//	V5 v, then d, then u   V6 m   V7 b
-//	V22 epsOutside   V23 scale   V24 decay   V25 mu   V26 lrOutside   V27 lrDecay
-//	V28 the exponent's bits   V29 0   V30 clip
-//
-// V16 holds the numerator: lr, or 1 where lr stays outside the momentum buffer.
-// Go checked the arguments: n > 0, and no two of the arrays overlap.
+// Go checked the arguments: n > 0, a multiple of 4, and no two of the arrays overlap.
 
-#define M       R5 // the next elements
-#define B       R6
-#define OPTIONS R7
+#define K1         16 // numbers, loaded where a step needs them
+#define K2         17
+#define K3         18
+#define MIN_ROOT   19
+#define MIN_NORMAL 20
+#define OPTIONS    R9
 
-#define BROADCAST(offset, register) \
-	ADD   $offset, K, R8 \
-	VLD1R (R8), [register]
+#define LOAD_M MOVD call_m(CALL), R3
+#define LOAD_B MOVD call_b(CALL), R4
 
-#define ARGUMENTS \
-	MOVD theta+0(FP), THETA      \
-	MOVD grad+8(FP), GRAD        \
-	MOVD s+16(FP), S             \
-	MOVD m+24(FP), M             \
-	MOVD b+32(FP), B             \
-	MOVD n+40(FP), N             \
-	MOVD k+48(FP), K             \
-	MOVW options+56(FP), OPTIONS \
-	BROADCAST(memberConstants_numerator, V16.S4)  \
-	BROADCAST(memberConstants_rho, V17.S4)        \
-	BROADCAST(memberConstants_c, V18.S4)          \
-	BROADCAST(memberConstants_eps, V19.S4)        \
-	BROADCAST(memberConstants_epsOutside, V22.S4) \
-	BROADCAST(memberConstants_scale, V23.S4)      \
-	BROADCAST(memberConstants_decay, V24.S4)      \
-	BROADCAST(memberConstants_mu, V25.S4)         \
-	BROADCAST(memberConstants_lrOutside, V26.S4)  \
-	BROADCAST(memberConstants_lrDecay, V27.S4)    \
-	BROADCAST(memberConstants_clip, V30.S4)       \
-	MOVW $0x60000000, R8 \
-	VDUP R8, V20.S4      \
-	MOVW $0x00800000, R8 \
-	VDUP R8, V21.S4      \
-	MOVW $0x7f800000, R8 \
-	VDUP R8, V28.S4      \
-	VEOR V29.B16, V29.B16, V29.B16
+// NEXT: an array's next elements
+#define NEXT(bytes, array) \
+	ADD $bytes, array
 
-// WHERE: a step that only some options take, else nothing up to the label off
-#define WHERE(option, STEP, off) \
+// WHERE: steps that only some options take, else nothing up to the label off
+#define WHERE(option, STEPS, off) \
 	TSTW $option, OPTIONS \
 	BEQ  off              \
-	STEP                  \
+	STEPS                 \
 off:
 
-// SCALED: g = scale*g
-#define SCALED \
-	WORD $0x6e21dee1 // fmul v1.4s, v23.4s, v1.4s
+#define GRADIENT(EACH) \
+	EACH(LOAD_GRADIENT)
+#define LOAD_GRADIENT(at, g, v, a, t) \
+	LDR(g, GRAD, at)
+
+// SCALED: g = scale*(|g| < minScaled ? 0 : g)
+#define SCALED(EACH) \
+	NUMBER(params_minScaled, V16.S4) \
+	NUMBER(params_scale, V17.S4)     \
+	EACH(SCALE)
+#define SCALE(at, g, v, a, t) \
+	KEEP(K1, g, t) \
+	FMUL(g, K2, g)
 
 // CLIPPED: g = max(min(g, clip), -clip), which is NaN if g is
-#define CLIPPED \
-	WORD $0x4ebef421 \ // fmin v1.4s, v1.4s, v30.4s
-	WORD $0x4ebed7a4 \ // fsub v4.4s, v29.4s, v30.4s
-	WORD $0x4e24f421   // fmax v1.4s, v1.4s, v4.4s
+#define CLIPPED(EACH) \
+	NUMBER(params_clip, V16.S4) \
+	FNEG(K2, K1)                \
+	EACH(CLIP)
+#define CLIP(at, g, v, a, t) \
+	FMIN(g, g, K1) \
+	FMAX(g, g, K2)
 
-// DECAYED: g = g + decay*theta
-#define DECAYED \
-	WORD $0x6e20df04 \ // fmul v4.4s, v24.4s, v0.4s
-	WORD $0x4e24d421   // fadd v1.4s, v1.4s, v4.4s
+// DECAYED: g = g + decay*(|theta| < minDecay ? 0 : theta)
+#define DECAYED(EACH) \
+	NUMBER(params_minDecay, V16.S4) \
+	NUMBER(params_decay, V17.S4)    \
+	EACH(DECAY)
+#define DECAY(at, g, v, a, t) \
+	LDR(a, THETA, at) \
+	KEEP(K1, a, t)    \
+	FMUL(a, K2, a)    \
+	FADD(g, g, a)
 
-// VARIANCE: m = rho*(|m| < 2^-126 ? 0 : m) + c*g, v = max(s - m*m, 0), which
-// is NaN if s - m*m is; d = sqrt(v + eps)
-#define VARIANCE \
-	VCMTST V28.S4, V6.S4, V4.S4 \
-	VAND   V4.B16, V6.B16, V6.B16 \
-	WORD $0x6e26de26 \ // fmul v6.4s, v17.4s, v6.4s
-	WORD $0x6e21de44 \ // fmul v4.4s, v18.4s, v1.4s
-	WORD $0x4e24d4c6 \ // fadd v6.4s, v6.4s, v4.4s
-	WORD $0x6e26dcc4 \ // fmul v4.4s, v6.4s, v6.4s
-	WORD $0x4ea4d445 \ // fsub v5.4s, v2.4s, v4.4s
-	WORD $0x4e3df4a5 \ // fmax v5.4s, v5.4s, v29.4s
-	WORD $0x4e33d4a5 \ // fadd v5.4s, v5.4s, v19.4s
-	WORD $0x6ea1f8a5   // fsqrt v5.4s, v5.4s
+// LIVE: g = |g| < minGrad ? 0 : g
+#define LIVE(EACH) \
+	NUMBER(params_minGrad, V16.S4) \
+	EACH(KEEP_LIVE)
+#define KEEP_LIVE(at, g, v, a, t) \
+	KEEP(K1, g, t)
 
-// OUTSIDE: d = d + epsOutside
-#define OUTSIDE \
-	WORD $0x4e36d4a5 // fadd v5.4s, v5.4s, v22.4s
+// MEAN_SQUARE: s = rho*(s >= minMean ? s : 0) + c*g², v = s
+#define MEAN_SQUARE(EACH) \
+	NUMBER(params_minMean, V16.S4) \
+	NUMBER(params_rho, V17.S4)     \
+	NUMBER(params_c, V18.S4)       \
+	EACH(AVERAGE_SQUARE)
+#define AVERAGE_SQUARE(at, g, v, a, t) \
+	LDR(v, S, at)             \
+	MEAN(K1, K2, K3, g, v, t) \
+	STR(v, S, at)
 
-// MOMENTUM: b = mu*(|b| < 2^-126 ? 0 : b) + u, v4 = b
-#define MOMENTUM \
-	VCMTST V28.S4, V7.S4, V4.S4   \
-	VAND   V4.B16, V7.B16, V7.B16 \
-	WORD $0x6e27df27 \ // fmul v7.4s, v25.4s, v7.4s
-	WORD $0x4e25d4e7 \ // fadd v7.4s, v7.4s, v5.4s
-	VORR V7.B16, V7.B16, V4.B16
+// VARIANCE: m = rho*(|m| < minMean ? 0 : m) + c*g, v = s - (|m| < 2^-63 ? 0 : m)²,
+// or 0 where that is below 2^-126, which NaN is not. MEAN_SQUARE has left the numbers.
+#define VARIANCE(EACH) \
+	EACH(AVERAGE_GRADIENT)
+#define AVERAGE_GRADIENT(at, g, v, a, t) \
+	LDR(a, M, at)           \
+	KEEP(K1, a, t)          \
+	FMUL(a, K2, a)          \
+	FMUL(t, K3, g)          \
+	FADD(a, a, t)           \
+	STR(a, M, at)           \
+	KEEP(MIN_ROOT, a, t)    \
+	FMUL(a, a, a)           \
+	FSUB(v, v, a)           \
+	FCMGT(t, MIN_NORMAL, v) \
+	BIC(v, v, t)
 
-// AHEAD: v4 = mu*b + u
-#define AHEAD \
-	WORD $0x6e27df24 \ // fmul v4.4s, v25.4s, v7.4s
-	WORD $0x4e25d484   // fadd v4.4s, v4.4s, v5.4s
+#define ADD_EPS(EACH) \
+	NUMBER(params_eps, V16.S4) \
+	EACH(ADD_INSIDE)
+#define ADD_INSIDE(at, g, v, a, t) \
+	FADD(v, v, K1)
 
-// FROM_BUFFER: u = v4
-#define FROM_BUFFER \
-	VORR V4.B16, V4.B16, V5.B16
+#define ROOT(at, g, v, a, t) \
+	FSQRT(v, v)
+
+// DIRECTION: u = g = 0 ? 0 : lr/(d + epsOutside) * g
+#define DIRECTION(EACH) \
+	NUMBER(params_epsOutside, V16.S4) \
+	NUMBER(params_lr, V17.S4)         \
+	EACH(DIRECT)
+#define DIRECT(at, g, v, a, t) \
+	FADD(v, v, K1) \
+	FDIV(v, K2, v) \
+	FMUL(v, v, g)  \
+	FCMEQ0(t, g)   \
+	BIC(v, v, t)
+
+// BUFFER: b = mu*(|b| < minBuffer ? 0 : b) + u
+#define BUFFER(EACH) \
+	NUMBER(params_minBuffer, V16.S4) \
+	NUMBER(params_mu, V17.S4)        \
+	EACH(ACCUMULATE)
+#define ACCUMULATE(at, g, v, a, t) \
+	LDR(a, B, at)  \
+	KEEP(K1, a, t) \
+	FMUL(a, K2, a) \
+	FADD(a, a, v)  \
+	STR(a, B, at)
+
+// AHEAD: b, no longer that in memory, = mu*b + u. BUFFER has left mu.
+#define AHEAD(EACH) \
+	EACH(LOOK_AHEAD)
+#define LOOK_AHEAD(at, g, v, a, t) \
+	FMUL(a, K2, a) \
+	FADD(a, a, v)
+
+// FROM_BUFFER: u = b
+#define FROM_BUFFER(EACH) \
+	EACH(TAKE_BUFFER)
+#define TAKE_BUFFER(at, g, v, a, t) \
+	AND(v, a, a)
 
 // RATED: u = lrOutside*u
-#define RATED \
-	WORD $0x6e25df45 // fmul v5.4s, v26.4s, v5.4s
+#define RATED(EACH) \
+	NUMBER(params_lrOutside, V16.S4) \
+	EACH(RATE)
+#define RATE(at, g, v, a, t) \
+	FMUL(v, K1, v)
 
-// SHRUNK: theta = theta - lrDecay*theta
-#define SHRUNK \
-	WORD $0x6e20df64 \ // fmul v4.4s, v27.4s, v0.4s
-	WORD $0x4ea4d400   // fsub v0.4s, v0.4s, v4.4s
+#define PARAMETER(EACH) \
+	EACH(LOAD_PARAMETER)
+#define LOAD_PARAMETER(at, g, v, a, t) \
+	LDR(a, THETA, at)
 
-// func updatePlainNEON(theta, grad, s, m, b *float32, n int, k *memberConstants, options uint32)
-TEXT ·updatePlainNEON(SB), NOSPLIT, $0-60
-	ARGUMENTS
+// SHRUNK: theta = theta - lrDecay*(|theta| < minTheta ? 0 : theta)
+#define SHRUNK(EACH) \
+	NUMBER(params_minTheta, V16.S4) \
+	NUMBER(params_lrDecay, V17.S4)  \
+	EACH(SHRINK)
+#define SHRINK(at, g, v, a, t) \
+	FABS(t, a)     \
+	CMGT(t, K1, t) \
+	BIC(t, a, t)   \
+	FMUL(t, K2, t) \
+	FSUB(a, a, t)
 
-vector:
-	CMP $4, N
-	BLT element
-	VLD1.P 16(GRAD), [V1.S4]
-	VLD1 (THETA), [V0.S4]
-	VLD1 (S), [V2.S4]
+// MOVED: theta = theta - u
+#define MOVED(EACH) \
+	EACH(MOVE_PARAMETER)
+#define MOVE_PARAMETER(at, g, v, a, t) \
+	FSUB(a, a, v) \
+	STR(a, THETA, at)
 
-step:
-	WHERE(const_memberScaled, SCALED, notScaled)
-	WHERE(const_memberClipped, CLIPPED, notClipped)
-	WHERE(const_memberL2, DECAYED, notDecayed)
-	LIVE
-	MEAN
-	ROOT
-	OUTSIDE
-	U
-	WHERE(const_memberLROutside, RATED, notRated)
-	WHERE(const_memberDecoupled, SHRUNK, notShrunk)
-	MOVED
+// func updatePlainNEON(c *call)
+TEXT ·updatePlainNEON(SB), NOSPLIT, $0-8
+	MOVD c+0(FP), CALL
+#define CENTERED WITHOUT
+#define MOMENTUM WITHOUT
+#include "family_neon.h"
+#undef CENTERED
+#undef MOMENTUM
 
-	CMP $4, N
-	BLT one
-	VST1.P [V0.S4], 16(THETA)
-	VST1.P [V2.S4], 16(S)
-	SUBS $4, N
-	BGT  vector
-	RET
+// func updateMomentumNEON(c *call)
+TEXT ·updateMomentumNEON(SB), NOSPLIT, $0-8
+	MOVD c+0(FP), CALL
+#define CENTERED WITHOUT
+#define MOMENTUM WITH
+#include "family_neon.h"
+#undef CENTERED
+#undef MOMENTUM
 
-element:
-	// The last 1 to 3 elements: one lane each, the others are zero.
-	FMOVS.P 4(GRAD), F1
-	FMOVS (THETA), F0
-	FMOVS (S), F2
-	JMP step
+// func updateCenteredNEON(c *call)
+TEXT ·updateCenteredNEON(SB), NOSPLIT, $0-8
+	MOVD c+0(FP), CALL
+#define CENTERED WITH
+#define MOMENTUM WITHOUT
+#include "family_neon.h"
+#undef CENTERED
+#undef MOMENTUM
 
-one:
-	FMOVS.P F0, 4(THETA)
-	FMOVS.P F2, 4(S)
-	SUBS $1, N
-	BGT  element
-	RET
-
-// func updateMomentumNEON(theta, grad, s, m, b *float32, n int, k *memberConstants, options uint32)
-TEXT ·updateMomentumNEON(SB), NOSPLIT, $0-60
-	ARGUMENTS
-
-vector:
-	CMP $4, N
-	BLT element
-	VLD1.P 16(GRAD), [V1.S4]
-	VLD1 (THETA), [V0.S4]
-	VLD1 (S), [V2.S4]
-	VLD1 (B), [V7.S4]
-
-step:
-	WHERE(const_memberScaled, SCALED, notScaled)
-	WHERE(const_memberClipped, CLIPPED, notClipped)
-	WHERE(const_memberL2, DECAYED, notDecayed)
-	LIVE
-	MEAN
-	ROOT
-	OUTSIDE
-	U
-	MOMENTUM
-	WHERE(const_memberNesterov, AHEAD, notAhead)
-	FROM_BUFFER
-	WHERE(const_memberLROutside, RATED, notRated)
-	WHERE(const_memberDecoupled, SHRUNK, notShrunk)
-	MOVED
-
-	CMP $4, N
-	BLT one
-	VST1.P [V0.S4], 16(THETA)
-	VST1.P [V2.S4], 16(S)
-	VST1.P [V7.S4], 16(B)
-	SUBS $4, N
-	BGT  vector
-	RET
-
-element:
-	// The last 1 to 3 elements: one lane each, the others are zero.
-	FMOVS.P 4(GRAD), F1
-	FMOVS (THETA), F0
-	FMOVS (S), F2
-	FMOVS (B), F7
-	JMP step
-
-one:
-	FMOVS.P F0, 4(THETA)
-	FMOVS.P F2, 4(S)
-	FMOVS.P F7, 4(B)
-	SUBS $1, N
-	BGT  element
-	RET
-
-// func updateCenteredNEON(theta, grad, s, m, b *float32, n int, k *memberConstants, options uint32)
-TEXT ·updateCenteredNEON(SB), NOSPLIT, $0-60
-	ARGUMENTS
-
-vector:
-	CMP $4, N
-	BLT element
-	VLD1.P 16(GRAD), [V1.S4]
-	VLD1 (THETA), [V0.S4]
-	VLD1 (S), [V2.S4]
-	VLD1 (M), [V6.S4]
-
-step:
-	WHERE(const_memberScaled, SCALED, notScaled)
-	WHERE(const_memberClipped, CLIPPED, notClipped)
-	WHERE(const_memberL2, DECAYED, notDecayed)
-	LIVE
-	MEAN
-	VARIANCE
-	OUTSIDE
-	U
-	WHERE(const_memberLROutside, RATED, notRated)
-	WHERE(const_memberDecoupled, SHRUNK, notShrunk)
-	MOVED
-
-	CMP $4, N
-	BLT one
-	VST1.P [V0.S4], 16(THETA)
-	VST1.P [V2.S4], 16(S)
-	VST1.P [V6.S4], 16(M)
-	SUBS $4, N
-	BGT  vector
-	RET
-
-element:
-	// The last 1 to 3 elements: one lane each, the others are zero.
-	FMOVS.P 4(GRAD), F1
-	FMOVS (THETA), F0
-	FMOVS (S), F2
-	FMOVS (M), F6
-	JMP step
-
-one:
-	FMOVS.P F0, 4(THETA)
-	FMOVS.P F2, 4(S)
-	FMOVS.P F6, 4(M)
-	SUBS $1, N
-	BGT  element
-	RET
-
-// func updateCenteredMomentumNEON(theta, grad, s, m, b *float32, n int, k *memberConstants, options uint32)
-TEXT ·updateCenteredMomentumNEON(SB), NOSPLIT, $0-60
-	ARGUMENTS
-
-vector:
-	CMP $4, N
-	BLT element
-	VLD1.P 16(GRAD), [V1.S4]
-	VLD1 (THETA), [V0.S4]
-	VLD1 (S), [V2.S4]
-	VLD1 (M), [V6.S4]
-	VLD1 (B), [V7.S4]
-
-step:
-	WHERE(const_memberScaled, SCALED, notScaled)
-	WHERE(const_memberClipped, CLIPPED, notClipped)
-	WHERE(const_memberL2, DECAYED, notDecayed)
-	LIVE
-	MEAN
-	VARIANCE
-	OUTSIDE
-	U
-	MOMENTUM
-	WHERE(const_memberNesterov, AHEAD, notAhead)
-	FROM_BUFFER
-	WHERE(const_memberLROutside, RATED, notRated)
-	WHERE(const_memberDecoupled, SHRUNK, notShrunk)
-	MOVED
-
-	CMP $4, N
-	BLT one
-	VST1.P [V0.S4], 16(THETA)
-	VST1.P [V2.S4], 16(S)
-	VST1.P [V6.S4], 16(M)
-	VST1.P [V7.S4], 16(B)
-	SUBS $4, N
-	BGT  vector
-	RET
-
-element:
-	// The last 1 to 3 elements: one lane each, the others are zero.
-	FMOVS.P 4(GRAD), F1
-	FMOVS (THETA), F0
-	FMOVS (S), F2
-	FMOVS (M), F6
-	FMOVS (B), F7
-	JMP step
-
-one:
-	FMOVS.P F0, 4(THETA)
-	FMOVS.P F2, 4(S)
-	FMOVS.P F6, 4(M)
-	FMOVS.P F7, 4(B)
-	SUBS $1, N
-	BGT  element
-	RET
+// func updateCenteredMomentumNEON(c *call)
+TEXT ·updateCenteredMomentumNEON(SB), NOSPLIT, $0-8
+	MOVD c+0(FP), CALL
+#define CENTERED WITH
+#define MOMENTUM WITH
+#include "family_neon.h"
+#undef CENTERED
+#undef MOMENTUM

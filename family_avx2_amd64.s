@@ -4,698 +4,225 @@
 #include "textflag.h"
 #include "kernel_amd64.h"
 #include "kernel_avx2.h"
+#include "family_steps.h"
 
-// The family's AVX2 kernels compute what memberGeneric computes, 24 elements at
-// a time, then 8. They are those of family_avx512_amd64.s, which says why there
-// are four, and take the same steps, of three vectors at once: as many as there
-// are registers for when all numbers but 0 are read from memory, which the load
-// ports do beside the arithmetic. While the divider works on a block, the first
-// steps of the next one are taken, up to its variance. A step knows a vector by
-// its registers:
+// The family's AVX2 kernels compute what familyGeneric computes, 32 elements at a
+// time, then 8, each step for all vectors of a block before the next begins. A
+// step knows a vector by its registers:
 //
 //	at  the offset from THETA, GRAD, S, M and B
 //	g   the gradient, 0 where it is dead and nowhere else
-//	v   s, then v
-//	a   m, then b
-//	t   scratch, at last theta
-//	u   d, lr/d, then u, while g and v belong to the next block
+//	v   s, then v, its root, and u
+//	a   m, then b, at last theta
 //
-// Go checked the arguments: n > 0, and no two of the arrays overlap.
+// The numbers are widened where a step needs them: registers for all of them there
+// are not, and a load that widens costs no more than one that does not.
+//
+// Go checked the arguments: n > 0, a multiple of 8, and no two of the arrays overlap.
 
-#define M       R8 // the next elements
-#define B       R9
-#define OPTIONS R10
-#define WIDE    R11 // numbers, each in all lanes of a vector
-#define ZERO    Y15
+#define FOUR(STEP) \
+	STEP(0, Y0, Y4, Y8)   \
+	STEP(32, Y1, Y5, Y9)  \
+	STEP(64, Y2, Y6, Y10) \
+	STEP(96, Y3, Y7, Y11)
 
-#define LR          0(WIDE) // the numerator: lr, or 1 where lr stays outside the momentum buffer
-#define RHO         32(WIDE)
-#define C           64(WIDE) // 1 - rho
-#define EPS         96(WIDE)
-#define EPS_OUTSIDE 128(WIDE)
-#define SCALE       160(WIDE)
-#define DECAY       192(WIDE)
-#define MU          224(WIDE)
-#define LR_OUTSIDE  256(WIDE)
-#define LR_DECAY    288(WIDE)
-#define SCALE_BITS  320(WIDE)
-#define DECAY_BITS  352(WIDE)
-#define CLIP        384(WIDE)
-#define HELD        416(WIDE) // g of the block whose u is in the registers
-#define LIVE_BITS   ·liveBits(SB)
-#define MIN_S       ·minS(SB)
-#define EXPONENT    ·exponent(SB)
-
-#define NOT_EQUAL $0x04 // or NaN
-
-// BROADCAST: a number, widened
-#define BROADCAST(number, wide) \
-	VBROADCASTSS number, Y0 \
-	VMOVAPS      Y0, wide
-
-// ARGUMENTS aligns WIDE within the 544 bytes at wide, so that no number is in
-// two cache lines.
-#define ARGUMENTS(wide) \
-	MOVQ theta+0(FP), THETA      \
-	MOVQ grad+8(FP), GRAD        \
-	MOVQ s+16(FP), S             \
-	MOVQ m+24(FP), M             \
-	MOVQ b+32(FP), B             \
-	MOVQ n+40(FP), N             \
-	MOVQ k+48(FP), K             \
-	MOVL options+56(FP), OPTIONS \
-	LEAQ wide, WIDE              \
-	ADDQ $31, WIDE               \
-	ANDQ $~31, WIDE              \
-	BROADCAST(memberConstants_numerator(K), LR)           \
-	BROADCAST(memberConstants_rho(K), RHO)                \
-	BROADCAST(memberConstants_c(K), C)                    \
-	BROADCAST(memberConstants_eps(K), EPS)                \
-	BROADCAST(memberConstants_epsOutside(K), EPS_OUTSIDE) \
-	BROADCAST(memberConstants_scale(K), SCALE)            \
-	BROADCAST(memberConstants_decay(K), DECAY)            \
-	BROADCAST(memberConstants_mu(K), MU)                  \
-	BROADCAST(memberConstants_lrOutside(K), LR_OUTSIDE)   \
-	BROADCAST(memberConstants_lrDecay(K), LR_DECAY)       \
-	BROADCAST(scaleBits+60(FP), SCALE_BITS)               \
-	BROADCAST(decayBits+64(FP), DECAY_BITS)               \
-	BROADCAST(memberConstants_clip(K), CLIP)              \
-	VXORPS ZERO, ZERO, ZERO
-
-// THREE: a step of the block's three vectors
-#define THREE(STEP) \
-	STEP(0, Y0, Y3, Y6, Y9, Y12)   \
-	STEP(32, Y1, Y4, Y7, Y10, Y13) \
-	STEP(64, Y2, Y5, Y8, Y11, Y14)
-
-// NEXT: a step of the three vectors behind
-#define NEXT(STEP) \
-	STEP(96, Y0, Y3, Y6, Y9, Y12)   \
-	STEP(128, Y1, Y4, Y7, Y10, Y13) \
-	STEP(160, Y2, Y5, Y8, Y11, Y14)
-
-// ONE: a step of one vector
 #define ONE(STEP) \
-	STEP(0, Y0, Y3, Y6, Y9, Y12)
+	STEP(0, Y0, Y4, Y8)
 
-// WHERE: a step that only some options take, else nothing up to the label off
-#define WHERE(option, EACH, STEP, off) \
+#define T  Y12 // scratch
+#define K1 Y13 // numbers
+#define K2 Y14
+#define K3 Y15
+
+// WHERE: steps that only some options take, else nothing up to the label off
+#define WHERE(option, STEPS, off) \
 	TESTL $option, OPTIONS \
 	JEQ   off              \
-	EACH(STEP)             \
+	STEPS                  \
 off:
 
-// KEEP: x = x has one of the bits ? x : 0
-#define KEEP(bits, x, t) \
-	VPAND    bits, x, t \
-	VPCMPEQD ZERO, t, t \
-	VPANDN   x, t, x
-
-// GRADIENT: g
-#define GRADIENT(at, g, v, a, t, u) \
-	PREFETCH(at, GRAD) \
+#define GRADIENT(EACH) \
+	EACH(LOAD_GRADIENT)
+#define LOAD_GRADIENT(at, g, v, a) \
 	VMOVUPS at(GRAD), g
 
-// SCALED: g = scale*g
-#define SCALED(at, g, v, a, t, u) \
-	KEEP(SCALE_BITS, g, t) \
-	VMULPS SCALE, g, g
+// SCALED: g = scale*(|g| < minScaled ? 0 : g)
+#define SCALED(EACH) \
+	VBROADCASTSS params_minScaled(PARAMS), K1 \
+	VBROADCASTSS params_scale(PARAMS), K2     \
+	EACH(SCALE)
+#define SCALE(at, g, v, a) \
+	KEEP(K1, g, T) \
+	VMULPS K2, g, g
 
 // CLIPPED: g = max(min(g, clip), -clip). VMINPS and VMAXPS return their first
 // operand here, g, if that is NaN.
-#define CLIPPED(at, g, v, a, t, u) \
-	VMOVAPS CLIP, t    \
-	VMINPS  g, t, g    \
-	VSUBPS  t, ZERO, t \
-	VMAXPS  g, t, g
+#define CLIPPED(EACH) \
+	VBROADCASTSS params_clip(PARAMS), K1 \
+	VXORPS       K2, K2, K2         \
+	VSUBPS       K1, K2, K2         \
+	EACH(CLIP)
+#define CLIP(at, g, v, a) \
+	VMINPS g, K1, g \
+	VMAXPS g, K2, g
 
-// DECAYED: g = g + decay*theta
-#define DECAYED(at, g, v, a, t, u) \
-	VMOVUPS at(THETA), a   \
-	KEEP(DECAY_BITS, a, t) \
-	VMULPS  DECAY, a, a    \
+// DECAYED: g = g + decay*(|theta| < minDecay ? 0 : theta)
+#define DECAYED(EACH) \
+	VBROADCASTSS params_minDecay(PARAMS), K1 \
+	VBROADCASTSS params_decay(PARAMS), K2    \
+	EACH(DECAY)
+#define DECAY(at, g, v, a) \
+	VMOVUPS at(THETA), a \
+	KEEP(K1, a, T)       \
+	VMULPS  K2, a, a     \
 	VADDPS  a, g, g
 
-// MEAN_SQUARE: g = live ? g : 0; s, and v = s
-#define MEAN_SQUARE(at, g, v, a, t, u) \
-	PREFETCH(at, S) \
-	VMOVUPS at(S), v \
-	LIVE(g, t)       \
-	MEAN(g, v, t)    \
+// LIVE: g = |g| < minGrad ? 0 : g
+#define LIVE(EACH) \
+	VBROADCASTSS params_minGrad(PARAMS), K1 \
+	EACH(KEEP_LIVE)
+#define KEEP_LIVE(at, g, v, a) \
+	KEEP(K1, g, T)
+
+// MEAN_SQUARE: s = rho*(s >= minMean ? s : 0) + c*g², v = s
+#define MEAN_SQUARE(EACH) \
+	VBROADCASTSS params_minMean(PARAMS), K1 \
+	VBROADCASTSS params_rho(PARAMS), K2     \
+	VBROADCASTSS params_c(PARAMS), K3       \
+	EACH(AVERAGE_SQUARE)
+#define AVERAGE_SQUARE(at, g, v, a) \
+	VMOVUPS at(S), v               \
+	MEAN(K1, K2, K3, g, v, T)      \
 	VMOVUPS v, at(S)
 
-// VARIANCE: m = rho*(|m| < 2^-126 ? 0 : m) + c*g, v = max(s - m*m, 0). VMAXPS
-// returns its first operand here, v, if that is NaN. m*m, which may be subnormal
-// long before m is, is left out of dead lanes: no step uses their v.
-#define VARIANCE(at, g, v, a, t, u) \
-	PREFETCH(at, M) \
-	VMOVUPS at(M), a              \
-	KEEP(EXPONENT, a, t)          \
-	VMULPS  RHO, a, a             \
-	VMULPS  C, g, t               \
-	VADDPS  t, a, a               \
-	VMOVUPS a, at(M)              \
-	VCMPPS  NOT_EQUAL, ZERO, g, t \
-	VANDPS  a, t, t               \
-	VMULPS  t, t, t               \
-	VSUBPS  t, v, v               \
-	VMAXPS  v, ZERO, v
+// VARIANCE: m = rho*(|m| < minMean ? 0 : m) + c*g, v = s - (|m| < 2^-63 ? 0 : m)²,
+// or 0 where that is below 2^-126. MEAN_SQUARE has left the numbers.
+#define VARIANCE(EACH) \
+	EACH(AVERAGE_GRADIENT)
+#define AVERAGE_GRADIENT(at, g, v, a) \
+	VMOVUPS  at(M), a            \
+	KEEP(K1, a, T)               \
+	VMULPS   K2, a, a            \
+	VMULPS   K3, g, T            \
+	VADDPS   T, a, a             \
+	VMOVUPS  a, at(M)            \
+	VANDPS   ·abs(SB), a, T      \
+	VPCMPGTD ·belowRoot(SB), T, T \
+	VANDPS   T, a, a             \
+	VMULPS   a, a, a             \
+	VSUBPS   a, v, v             \
+	VCMPPS   NOT_LESS, ·minNormal(SB), v, T \
+	VANDPS   T, v, v
 
-// QUOTIENT: u = lr/(sqrt(v + eps) + epsOutside)
-#define QUOTIENT(at, g, v, a, t, u) \
-	VADDPS  EPS, v, u         \
-	VSQRTPS u, u              \
-	VADDPS  EPS_OUTSIDE, u, u \
-	VMOVAPS LR, t             \
-	VDIVPS  u, t, u           \
-	VMOVAPS g, at+HELD
+#define ADD_EPS(EACH) \
+	VBROADCASTSS params_eps(PARAMS), K1 \
+	EACH(ADD_INSIDE)
+#define ADD_INSIDE(at, g, v, a) \
+	VADDPS K1, v, v
 
-// DIRECTION: u = g = 0 ? 0 : u*g
-#define DIRECTION(at, g, v, a, t, u) \
-	VMOVAPS at+HELD, t            \
-	VMULPS  t, u, u               \
-	VCMPPS  NOT_EQUAL, ZERO, t, t \
-	VANDPS  t, u, u
+#define ROOT(at, g, v, a) \
+	VSQRTPS v, v
 
-// MOMENTUM: b = mu*(|b| < 2^-126 ? 0 : b) + u
-#define MOMENTUM(at, g, v, a, t, u) \
-	PREFETCH(at, B) \
-	VMOVUPS at(B), a     \
-	KEEP(EXPONENT, a, t) \
-	VMULPS  MU, a, a     \
-	VADDPS  u, a, a      \
+// DIRECTION: u = g = 0 ? 0 : lr/(d + epsOutside) * g
+#define DIRECTION(EACH) \
+	VBROADCASTSS params_epsOutside(PARAMS), K1 \
+	VBROADCASTSS params_lr(PARAMS), K2         \
+	VXORPS       K3, K3, K3               \
+	EACH(DIRECT)
+#define DIRECT(at, g, v, a) \
+	VADDPS K1, v, v            \
+	VDIVPS v, K2, v            \
+	VMULPS g, v, v             \
+	VCMPPS NOT_EQUAL, K3, g, T \
+	VANDPS T, v, v
+
+// BUFFER: b = mu*(|b| < minBuffer ? 0 : b) + u
+#define BUFFER(EACH) \
+	VBROADCASTSS params_minBuffer(PARAMS), K1 \
+	VBROADCASTSS params_mu(PARAMS), K2        \
+	EACH(ACCUMULATE)
+#define ACCUMULATE(at, g, v, a) \
+	VMOVUPS at(B), a \
+	KEEP(K1, a, T)   \
+	VMULPS  K2, a, a \
+	VADDPS  v, a, a  \
 	VMOVUPS a, at(B)
 
-// AHEAD: b, no longer that in memory, = mu*b + u
-#define AHEAD(at, g, v, a, t, u) \
-	VMULPS MU, a, a \
-	VADDPS u, a, a
+// AHEAD: b, no longer that in memory, = mu*b + u. BUFFER has left mu.
+#define AHEAD(EACH) \
+	EACH(LOOK_AHEAD)
+#define LOOK_AHEAD(at, g, v, a) \
+	VMULPS K2, a, a \
+	VADDPS v, a, a
 
 // FROM_BUFFER: u = b
-#define FROM_BUFFER(at, g, v, a, t, u) \
-	VMOVAPS a, u
+#define FROM_BUFFER(EACH) \
+	EACH(TAKE_BUFFER)
+#define TAKE_BUFFER(at, g, v, a) \
+	VMOVAPS a, v
 
 // RATED: u = lrOutside*u
-#define RATED(at, g, v, a, t, u) \
-	VMULPS LR_OUTSIDE, u, u
+#define RATED(EACH) \
+	VBROADCASTSS params_lrOutside(PARAMS), K1 \
+	EACH(RATE)
+#define RATE(at, g, v, a) \
+	VMULPS K1, v, v
 
-// PARAMETER: theta
-#define PARAMETER(at, g, v, a, t, u) \
-	PREFETCH(at, THETA) \
-	VMOVUPS at(THETA), t
+#define PARAMETER(EACH) \
+	EACH(LOAD_PARAMETER)
+#define LOAD_PARAMETER(at, g, v, a) \
+	VMOVUPS at(THETA), a
 
-// SHRUNK: theta = theta - lrDecay*theta
-#define SHRUNK(at, g, v, a, t, u) \
-	VMULPS LR_DECAY, t, a \
-	VSUBPS a, t, t
+// SHRUNK: theta = theta - lrDecay*(|theta| < minTheta ? 0 : theta)
+#define SHRUNK(EACH) \
+	VBROADCASTSS params_minTheta(PARAMS), K1 \
+	VBROADCASTSS params_lrDecay(PARAMS), K2  \
+	EACH(SHRINK)
+#define SHRINK(at, g, v, a) \
+	VMOVAPS a, K3    \
+	KEEP(K1, K3, T)  \
+	VMULPS K2, K3, T \
+	VSUBPS T, a, a
 
 // MOVED: theta = theta - u
-#define MOVED(at, g, v, a, t, u) \
-	VSUBPS  u, t, t \
-	VMOVUPS t, at(THETA)
+#define MOVED(EACH) \
+	EACH(MOVE_PARAMETER)
+#define MOVE_PARAMETER(at, g, v, a) \
+	VSUBPS  v, a, a \
+	VMOVUPS a, at(THETA)
 
-// func updatePlainAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updatePlainAVX2(SB), 0, $640-68
-	ARGUMENTS(wide-640(SP))
-	CMPQ N, $24
-	JLT  rest
-	THREE(GRADIENT)
-	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
-	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
-	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
-	THREE(MEAN_SQUARE)
+// func updatePlainAVX2(c *call)
+TEXT ·updatePlainAVX2(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), CALL
+#define CENTERED WITHOUT
+#define MOMENTUM WITHOUT
+#include "family_avx2.h"
+#undef CENTERED
+#undef MOMENTUM
 
-block:
-	SET_DISTANCE
-	THREE(QUOTIENT)
-	SUBQ $24, N
-	CMPQ N, $24
-	JLT  move
-	NEXT(GRADIENT)
-	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
-	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
-	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
-	NEXT(MEAN_SQUARE)
+// func updateMomentumAVX2(c *call)
+TEXT ·updateMomentumAVX2(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), CALL
+#define CENTERED WITHOUT
+#define MOMENTUM WITH
+#include "family_avx2.h"
+#undef CENTERED
+#undef MOMENTUM
 
-move:
-	THREE(DIRECTION)
-	WHERE(const_memberLROutside, THREE, RATED, notRated)
-	THREE(PARAMETER)
-	WHERE(const_memberDecoupled, THREE, SHRUNK, notShrunk)
-	THREE(MOVED)
-	ADDQ $96, THETA
-	ADDQ $96, GRAD
-	ADDQ $96, S
-	CMPQ N, $24
-	JGE  block
+// func updateCenteredAVX2(c *call)
+TEXT ·updateCenteredAVX2(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), CALL
+#define CENTERED WITH
+#define MOMENTUM WITHOUT
+#include "family_avx2.h"
+#undef CENTERED
+#undef MOMENTUM
 
-rest:
-	TESTQ N, N
-	JEQ  done
-	CMPQ N, $8
-	JLT  few
-
-vector:
-	SET_DISTANCE
-	ONE(GRADIENT)
-	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
-	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
-	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
-	ONE(MEAN_SQUARE)
-	ONE(QUOTIENT)
-	ONE(DIRECTION)
-	WHERE(const_memberLROutside, ONE, RATED, notRatedOne)
-	ONE(PARAMETER)
-	WHERE(const_memberDecoupled, ONE, SHRUNK, notShrunkOne)
-	ONE(MOVED)
-	SUBQ $8, N
-	JLT  out
-	JEQ  done
-	ADDQ $32, THETA
-	ADDQ $32, GRAD
-	ADDQ $32, S
-	CMPQ N, $8
-	JGE  vector
-
-few:
-	// The last 1 to 7 elements, then zeros, in memory of our own.
-	VMOVUPS ZERO, fewTheta-96(SP)
-	VMOVUPS ZERO, fewGrad-64(SP)
-	VMOVUPS ZERO, fewS-32(SP)
-	XORL AX, AX
-
-in:
-	MOVL (THETA)(AX*4), R12
-	MOVL R12, fewTheta-96(SP)(AX*4)
-	MOVL (GRAD)(AX*4), R12
-	MOVL R12, fewGrad-64(SP)(AX*4)
-	MOVL (S)(AX*4), R12
-	MOVL R12, fewS-32(SP)(AX*4)
-	INCQ AX
-	CMPQ AX, N
-	JLT  in
-	LEAQ fewTheta-96(SP), THETA
-	LEAQ fewGrad-64(SP), GRAD
-	LEAQ fewS-32(SP), S
-	JMP  vector
-
-out:
-	// From there back to where they are, behind the first n - N.
-	ADDQ $8, N
-	MOVQ n+40(FP), AX
-	SUBQ N, AX
-	MOVQ theta+0(FP), THETA
-	LEAQ (THETA)(AX*4), THETA
-	MOVQ s+16(FP), S
-	LEAQ (S)(AX*4), S
-
-back:
-	DECQ N
-	MOVL fewTheta-96(SP)(N*4), R12
-	MOVL R12, (THETA)(N*4)
-	MOVL fewS-32(SP)(N*4), R12
-	MOVL R12, (S)(N*4)
-	JNE  back
-
-done:
-	VZEROUPPER
-	RET
-
-// func updateMomentumAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updateMomentumAVX2(SB), 0, $672-68
-	ARGUMENTS(wide-672(SP))
-	CMPQ N, $24
-	JLT  rest
-	THREE(GRADIENT)
-	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
-	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
-	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
-	THREE(MEAN_SQUARE)
-
-block:
-	SET_DISTANCE
-	THREE(QUOTIENT)
-	SUBQ $24, N
-	CMPQ N, $24
-	JLT  move
-	NEXT(GRADIENT)
-	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
-	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
-	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
-	NEXT(MEAN_SQUARE)
-
-move:
-	THREE(DIRECTION)
-	THREE(MOMENTUM)
-	WHERE(const_memberNesterov, THREE, AHEAD, notAhead)
-	THREE(FROM_BUFFER)
-	WHERE(const_memberLROutside, THREE, RATED, notRated)
-	THREE(PARAMETER)
-	WHERE(const_memberDecoupled, THREE, SHRUNK, notShrunk)
-	THREE(MOVED)
-	ADDQ $96, THETA
-	ADDQ $96, GRAD
-	ADDQ $96, S
-	ADDQ $96, B
-	CMPQ N, $24
-	JGE  block
-
-rest:
-	TESTQ N, N
-	JEQ  done
-	CMPQ N, $8
-	JLT  few
-
-vector:
-	SET_DISTANCE
-	ONE(GRADIENT)
-	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
-	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
-	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
-	ONE(MEAN_SQUARE)
-	ONE(QUOTIENT)
-	ONE(DIRECTION)
-	ONE(MOMENTUM)
-	WHERE(const_memberNesterov, ONE, AHEAD, notAheadOne)
-	ONE(FROM_BUFFER)
-	WHERE(const_memberLROutside, ONE, RATED, notRatedOne)
-	ONE(PARAMETER)
-	WHERE(const_memberDecoupled, ONE, SHRUNK, notShrunkOne)
-	ONE(MOVED)
-	SUBQ $8, N
-	JLT  out
-	JEQ  done
-	ADDQ $32, THETA
-	ADDQ $32, GRAD
-	ADDQ $32, S
-	ADDQ $32, B
-	CMPQ N, $8
-	JGE  vector
-
-few:
-	// The last 1 to 7 elements, then zeros, in memory of our own.
-	VMOVUPS ZERO, fewTheta-128(SP)
-	VMOVUPS ZERO, fewGrad-96(SP)
-	VMOVUPS ZERO, fewS-64(SP)
-	VMOVUPS ZERO, fewB-32(SP)
-	XORL AX, AX
-
-in:
-	MOVL (THETA)(AX*4), R12
-	MOVL R12, fewTheta-128(SP)(AX*4)
-	MOVL (GRAD)(AX*4), R12
-	MOVL R12, fewGrad-96(SP)(AX*4)
-	MOVL (S)(AX*4), R12
-	MOVL R12, fewS-64(SP)(AX*4)
-	MOVL (B)(AX*4), R12
-	MOVL R12, fewB-32(SP)(AX*4)
-	INCQ AX
-	CMPQ AX, N
-	JLT  in
-	LEAQ fewTheta-128(SP), THETA
-	LEAQ fewGrad-96(SP), GRAD
-	LEAQ fewS-64(SP), S
-	LEAQ fewB-32(SP), B
-	JMP  vector
-
-out:
-	// From there back to where they are, behind the first n - N.
-	ADDQ $8, N
-	MOVQ n+40(FP), AX
-	SUBQ N, AX
-	MOVQ theta+0(FP), THETA
-	LEAQ (THETA)(AX*4), THETA
-	MOVQ s+16(FP), S
-	LEAQ (S)(AX*4), S
-	MOVQ b+32(FP), B
-	LEAQ (B)(AX*4), B
-
-back:
-	DECQ N
-	MOVL fewTheta-128(SP)(N*4), R12
-	MOVL R12, (THETA)(N*4)
-	MOVL fewS-64(SP)(N*4), R12
-	MOVL R12, (S)(N*4)
-	MOVL fewB-32(SP)(N*4), R12
-	MOVL R12, (B)(N*4)
-	JNE  back
-
-done:
-	VZEROUPPER
-	RET
-
-// func updateCenteredAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updateCenteredAVX2(SB), 0, $672-68
-	ARGUMENTS(wide-672(SP))
-	CMPQ N, $24
-	JLT  rest
-	THREE(GRADIENT)
-	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
-	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
-	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
-	THREE(MEAN_SQUARE)
-	THREE(VARIANCE)
-
-block:
-	SET_DISTANCE
-	THREE(QUOTIENT)
-	SUBQ $24, N
-	CMPQ N, $24
-	JLT  move
-	NEXT(GRADIENT)
-	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
-	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
-	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
-	NEXT(MEAN_SQUARE)
-	NEXT(VARIANCE)
-
-move:
-	THREE(DIRECTION)
-	WHERE(const_memberLROutside, THREE, RATED, notRated)
-	THREE(PARAMETER)
-	WHERE(const_memberDecoupled, THREE, SHRUNK, notShrunk)
-	THREE(MOVED)
-	ADDQ $96, THETA
-	ADDQ $96, GRAD
-	ADDQ $96, S
-	ADDQ $96, M
-	CMPQ N, $24
-	JGE  block
-
-rest:
-	TESTQ N, N
-	JEQ  done
-	CMPQ N, $8
-	JLT  few
-
-vector:
-	SET_DISTANCE
-	ONE(GRADIENT)
-	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
-	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
-	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
-	ONE(MEAN_SQUARE)
-	ONE(VARIANCE)
-	ONE(QUOTIENT)
-	ONE(DIRECTION)
-	WHERE(const_memberLROutside, ONE, RATED, notRatedOne)
-	ONE(PARAMETER)
-	WHERE(const_memberDecoupled, ONE, SHRUNK, notShrunkOne)
-	ONE(MOVED)
-	SUBQ $8, N
-	JLT  out
-	JEQ  done
-	ADDQ $32, THETA
-	ADDQ $32, GRAD
-	ADDQ $32, S
-	ADDQ $32, M
-	CMPQ N, $8
-	JGE  vector
-
-few:
-	// The last 1 to 7 elements, then zeros, in memory of our own.
-	VMOVUPS ZERO, fewTheta-128(SP)
-	VMOVUPS ZERO, fewGrad-96(SP)
-	VMOVUPS ZERO, fewS-64(SP)
-	VMOVUPS ZERO, fewM-32(SP)
-	XORL AX, AX
-
-in:
-	MOVL (THETA)(AX*4), R12
-	MOVL R12, fewTheta-128(SP)(AX*4)
-	MOVL (GRAD)(AX*4), R12
-	MOVL R12, fewGrad-96(SP)(AX*4)
-	MOVL (S)(AX*4), R12
-	MOVL R12, fewS-64(SP)(AX*4)
-	MOVL (M)(AX*4), R12
-	MOVL R12, fewM-32(SP)(AX*4)
-	INCQ AX
-	CMPQ AX, N
-	JLT  in
-	LEAQ fewTheta-128(SP), THETA
-	LEAQ fewGrad-96(SP), GRAD
-	LEAQ fewS-64(SP), S
-	LEAQ fewM-32(SP), M
-	JMP  vector
-
-out:
-	// From there back to where they are, behind the first n - N.
-	ADDQ $8, N
-	MOVQ n+40(FP), AX
-	SUBQ N, AX
-	MOVQ theta+0(FP), THETA
-	LEAQ (THETA)(AX*4), THETA
-	MOVQ s+16(FP), S
-	LEAQ (S)(AX*4), S
-	MOVQ m+24(FP), M
-	LEAQ (M)(AX*4), M
-
-back:
-	DECQ N
-	MOVL fewTheta-128(SP)(N*4), R12
-	MOVL R12, (THETA)(N*4)
-	MOVL fewS-64(SP)(N*4), R12
-	MOVL R12, (S)(N*4)
-	MOVL fewM-32(SP)(N*4), R12
-	MOVL R12, (M)(N*4)
-	JNE  back
-
-done:
-	VZEROUPPER
-	RET
-
-// func updateCenteredMomentumAVX2(theta, grad, s, m, b *float32, n int, k *memberConstants, options, scaleBits, decayBits uint32)
-TEXT ·updateCenteredMomentumAVX2(SB), 0, $704-68
-	ARGUMENTS(wide-704(SP))
-	CMPQ N, $24
-	JLT  rest
-	THREE(GRADIENT)
-	WHERE(const_memberScaled, THREE, SCALED, notScaledFirst)
-	WHERE(const_memberClipped, THREE, CLIPPED, notClippedFirst)
-	WHERE(const_memberL2, THREE, DECAYED, notDecayedFirst)
-	THREE(MEAN_SQUARE)
-	THREE(VARIANCE)
-
-block:
-	SET_DISTANCE
-	THREE(QUOTIENT)
-	SUBQ $24, N
-	CMPQ N, $24
-	JLT  move
-	NEXT(GRADIENT)
-	WHERE(const_memberScaled, NEXT, SCALED, notScaled)
-	WHERE(const_memberClipped, NEXT, CLIPPED, notClipped)
-	WHERE(const_memberL2, NEXT, DECAYED, notDecayed)
-	NEXT(MEAN_SQUARE)
-	NEXT(VARIANCE)
-
-move:
-	THREE(DIRECTION)
-	THREE(MOMENTUM)
-	WHERE(const_memberNesterov, THREE, AHEAD, notAhead)
-	THREE(FROM_BUFFER)
-	WHERE(const_memberLROutside, THREE, RATED, notRated)
-	THREE(PARAMETER)
-	WHERE(const_memberDecoupled, THREE, SHRUNK, notShrunk)
-	THREE(MOVED)
-	ADDQ $96, THETA
-	ADDQ $96, GRAD
-	ADDQ $96, S
-	ADDQ $96, M
-	ADDQ $96, B
-	CMPQ N, $24
-	JGE  block
-
-rest:
-	TESTQ N, N
-	JEQ  done
-	CMPQ N, $8
-	JLT  few
-
-vector:
-	SET_DISTANCE
-	ONE(GRADIENT)
-	WHERE(const_memberScaled, ONE, SCALED, notScaledOne)
-	WHERE(const_memberClipped, ONE, CLIPPED, notClippedOne)
-	WHERE(const_memberL2, ONE, DECAYED, notDecayedOne)
-	ONE(MEAN_SQUARE)
-	ONE(VARIANCE)
-	ONE(QUOTIENT)
-	ONE(DIRECTION)
-	ONE(MOMENTUM)
-	WHERE(const_memberNesterov, ONE, AHEAD, notAheadOne)
-	ONE(FROM_BUFFER)
-	WHERE(const_memberLROutside, ONE, RATED, notRatedOne)
-	ONE(PARAMETER)
-	WHERE(const_memberDecoupled, ONE, SHRUNK, notShrunkOne)
-	ONE(MOVED)
-	SUBQ $8, N
-	JLT  out
-	JEQ  done
-	ADDQ $32, THETA
-	ADDQ $32, GRAD
-	ADDQ $32, S
-	ADDQ $32, M
-	ADDQ $32, B
-	CMPQ N, $8
-	JGE  vector
-
-few:
-	// The last 1 to 7 elements, then zeros, in memory of our own.
-	VMOVUPS ZERO, fewTheta-160(SP)
-	VMOVUPS ZERO, fewGrad-128(SP)
-	VMOVUPS ZERO, fewS-96(SP)
-	VMOVUPS ZERO, fewM-64(SP)
-	VMOVUPS ZERO, fewB-32(SP)
-	XORL AX, AX
-
-in:
-	MOVL (THETA)(AX*4), R12
-	MOVL R12, fewTheta-160(SP)(AX*4)
-	MOVL (GRAD)(AX*4), R12
-	MOVL R12, fewGrad-128(SP)(AX*4)
-	MOVL (S)(AX*4), R12
-	MOVL R12, fewS-96(SP)(AX*4)
-	MOVL (M)(AX*4), R12
-	MOVL R12, fewM-64(SP)(AX*4)
-	MOVL (B)(AX*4), R12
-	MOVL R12, fewB-32(SP)(AX*4)
-	INCQ AX
-	CMPQ AX, N
-	JLT  in
-	LEAQ fewTheta-160(SP), THETA
-	LEAQ fewGrad-128(SP), GRAD
-	LEAQ fewS-96(SP), S
-	LEAQ fewM-64(SP), M
-	LEAQ fewB-32(SP), B
-	JMP  vector
-
-out:
-	// From there back to where they are, behind the first n - N.
-	ADDQ $8, N
-	MOVQ n+40(FP), AX
-	SUBQ N, AX
-	MOVQ theta+0(FP), THETA
-	LEAQ (THETA)(AX*4), THETA
-	MOVQ s+16(FP), S
-	LEAQ (S)(AX*4), S
-	MOVQ m+24(FP), M
-	LEAQ (M)(AX*4), M
-	MOVQ b+32(FP), B
-	LEAQ (B)(AX*4), B
-
-back:
-	DECQ N
-	MOVL fewTheta-160(SP)(N*4), R12
-	MOVL R12, (THETA)(N*4)
-	MOVL fewS-96(SP)(N*4), R12
-	MOVL R12, (S)(N*4)
-	MOVL fewM-64(SP)(N*4), R12
-	MOVL R12, (M)(N*4)
-	MOVL fewB-32(SP)(N*4), R12
-	MOVL R12, (B)(N*4)
-	JNE  back
-
-done:
-	VZEROUPPER
-	RET
+// func updateCenteredMomentumAVX2(c *call)
+TEXT ·updateCenteredMomentumAVX2(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), CALL
+#define CENTERED WITH
+#define MOMENTUM WITH
+#include "family_avx2.h"
+#undef CENTERED
+#undef MOMENTUM

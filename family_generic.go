@@ -2,80 +2,73 @@ package kernel
 
 import "math"
 
-// memberGeneric is the arithmetic of [RMSProp] in Go, which every other
-// implementation equals bit for bit. m is nil where the member is not centered,
+// familyGeneric is the arithmetic of [RMSProp] in Go, which every other
+// implementation equals bit for bit. m is empty where the member is not centered,
 // b where it has no momentum. As in updateGeneric, a conversion to float32
 // around each product keeps the compiler from fusing it into a sum.
-func memberGeneric(theta, grad, s, m, b []float32, k *memberConstants) {
+func familyGeneric(theta, grad, s, m, b []float32, p *params) {
+	on := func(option uint32) bool { return p.options&option != 0 }
 	grad, s = grad[:len(theta)], s[:len(theta)]
 	for i, t := range theta {
 		g := grad[i]
-		if k.scale != 1 { // 1*g is slow where g is subnormal
-			g = float32(k.scale * g)
+		if on(optionScaled) {
+			g = float32(p.scale * p.minScaled.zeroBelow(g))
 		}
-		if k.options&memberClipped != 0 { // NaN stays NaN
-			if g < -k.clip {
-				g = -k.clip
+		if on(optionClipped) { // NaN stays NaN
+			if g < -p.clip {
+				g = -p.clip
 			}
-			if g > k.clip {
-				g = k.clip
+			if g > p.clip {
+				g = p.clip
 			}
 		}
-		if k.options&memberL2 != 0 {
-			g += float32(k.decay * t)
+		if on(optionL2) {
+			g += float32(p.decay * p.minDecay.zeroBelow(t))
 		}
-		live := math.Float32bits(g)&liveBits != 0
+		live := !p.minGrad.above(g)
 		if !live {
 			g = 0
 		}
 
 		si := s[i]
-		if si < minS {
+		if !(si >= p.minMean.float()) { // NaN too
 			si = 0
 		}
-		si = float32(k.rho*si) + float32(k.c*float32(g*g))
+		si = float32(p.rho*si) + float32(p.c*float32(g*g))
 		s[i] = si
 
-		mi := float32(0)
-		if m != nil {
-			mi = float32(k.rho*flush(m[i])) + float32(k.c*g)
+		v := si
+		if len(m) != 0 {
+			mi := float32(p.rho*p.minMean.zeroBelow(m[i])) + float32(p.c*g)
 			m[i] = mi
-		}
-
-		u := float32(0) // changes neither b nor theta
-		if live {
-			// Only here: m*m is subnormal, and slow, in an element that is long dead.
-			v := si - float32(mi*mi)
-			if v < 0 { // NaN stays NaN
+			square := thresholdAt(minRoot).zeroBelow(mi)
+			v -= float32(square * square)
+			if v < minNormal { // NaN stays NaN
 				v = 0
 			}
-			// One eps is 0, and adding 0 changes no bit: v and its root are not negative.
-			d := float32(math.Sqrt(float64(v+k.eps))) + k.epsOutside
-			u = float32(k.numerator / d * g)
 		}
-		if b != nil {
-			bi := float32(k.mu*flush(b[i])) + u
+		// One eps is 0, and adding 0 changes no bit: v and its root are not negative.
+		d := float32(math.Sqrt(float64(v+p.eps))) + p.epsOutside
+		u := float32(0) // changes neither b nor theta
+		if live {       // d may be 0, and v NaN, where it is not
+			u = float32(p.lr / d * g)
+		}
+
+		if len(b) != 0 {
+			bi := float32(p.mu*p.minBuffer.zeroBelow(b[i])) + u
 			b[i] = bi
-			if k.options&memberNesterov != 0 {
-				u = float32(k.mu*bi) + u
+			if on(optionNesterov) {
+				u = float32(p.mu*bi) + u
 			} else {
 				u = bi
 			}
 		}
-		u = float32(k.lrOutside * u)
-
-		if k.options&memberDecoupled != 0 {
-			t -= float32(k.lrDecay * t)
+		if on(optionLROutside) {
+			u = float32(p.lrOutside * u)
+		}
+		if on(optionDecoupled) {
+			t -= float32(p.lrDecay * p.minTheta.zeroBelow(t))
 		}
 		theta[i] = t - u
 	}
-}
-
-// flush makes a subnormal number 0. It tests the exponent, as liveBits does, and
-// not the number, for the sake of the branch.
-func flush(x float32) float32 {
-	if math.Float32bits(x)&0x7f800000 == 0 {
-		return 0
-	}
-	return x
 }

@@ -6,48 +6,40 @@ import (
 	"testing"
 )
 
-// What RMSProp's options cannot bring about, but the constants can: every
-// combination of options, with extreme numbers.
+// What RMSProp's options cannot bring about, but the params can: every combination
+// of options, with extreme numbers.
 
-// combinations calls f with constants for each combination of options, with
-// numbers that change from one to the next.
-func combinations(r *generator, f func(k *memberConstants)) {
+// combinations calls f with params for each combination of options, with numbers
+// that change from one to the next.
+func combinations(r *generator, f func(p *params)) {
 	one := func(x ...float32) float32 { return x[r.intn(len(x))] }
-	for options := range uint32(16) {
-		for outside := range 4 {
-			h := hypers[r.intn(len(hypers))]
-			base := newConstants(h.lr, h.rho, h.eps)
-			if r.intn(4) == 0 { // on either side of where software takes roots
-				base.eps = one(0x1p-100, math.Nextafter32(0x1p-100, 0), 0x1p-125)
-			}
-			k := memberConstants{
-				numerator: base.lr, rho: base.rho, c: base.c, eps: base.eps, options: options,
-				scale:     one(1, 1, -1, 1, 0x1p-16, 1e-20, 3, -1024, 0x1p11, 0x1p26, 1e30, 1e-42),
-				mu:        one(0.9, 0.99, 0.5, 0x1p-30, 1e-45),
-				lrOutside: 1,
-			}
-			if options&memberL2 != 0 {
-				k.decay = one(1e-4, 0.01, 0.1, 5, 1e-20, 1e10, 1e-42)
-			}
-			if options&memberClipped != 0 {
-				k.clip = one(1, 0.01, 1e-20, 1e10, 0x1p-126, math.MaxFloat32)
-			}
-			if options&memberDecoupled != 0 {
-				k.lrDecay = one(1e-5, 0.01, 1, 1e-42, 1e20, 0)
-			}
-			if outside&1 != 0 {
-				k.eps, k.epsOutside = 0, k.eps
-			}
-			if outside&2 != 0 {
-				k.numerator, k.lrOutside = 1, k.numerator
-			}
-			f(&k)
+	for options := range uint32(2 * optionDecoupled) {
+		h := hypers[r.intn(len(hypers))]
+		p := h.params()
+		p.options = options
+		if r.intn(4) == 0 { // on either side of where software takes roots
+			p.eps = one(0x1p-100, math.Nextafter32(0x1p-100, 0), 0x1p-125)
 		}
+		if r.intn(2) == 0 {
+			p.eps, p.epsOutside = 0, float32(h.eps)
+		}
+		p.scale = one(1, 1, -1, 1, 0x1p-16, 1e-20, 3, -1024, 0x1p11, 0x1p26, 1e30, 1e-42)
+		p.clip = one(1, 0.01, 1e-20, 1e10, 0x1p-126, math.MaxFloat32)
+		p.decay = one(1e-4, 0.01, 0.1, 5, 1e-20, 1e10, 1e-42)
+		p.mu = one(0.9, 0.99, 0.5, 0x1p-30, 1e-45, 0)
+		p.lrDecay = one(1e-5, 0.01, 1, 1e-42, 1e20, 0)
+		p.minScaled, p.minDecay = reach(p.scale, minTerm), reach(p.decay, minTerm)
+		p.minBuffer, p.minTheta = reach(p.mu, minNormal), reach(p.lrDecay, minNormal)
+		if options&optionLROutside != 0 {
+			p.lr, p.lrOutside = 1, p.lr
+			p.minBuffer = max(p.minBuffer, reach(p.lrOutside, minNormal))
+		}
+		f(p)
 	}
 }
 
-// layouts are the sets of arrays that a member may have.
-var layouts = []struct {
+// arrays are the sets of arrays that a member may have.
+var arrays = []struct {
 	name               string
 	centered, momentum bool
 }{{"plain", false, false}, {"momentum", false, true}, {"centered", true, false}, {"centered momentum", true, true}}
@@ -91,19 +83,19 @@ func TestMemberExtremes(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		r := generator(21)
 		bad := badEstimates(t)
-		for _, l := range layouts {
+		for _, l := range arrays {
 			for n := range longest + 2 {
 				if n > longest {
 					n = many
 				}
-				combinations(&r, func(k *memberConstants) {
+				combinations(&r, func(p *params) {
 					d := r.extreme(max(n, 1), l.centered, l.momentum)
 					want := d.clone()
-					memberGeneric(want[0], want[1], want[2], want[3], want[4], k)
+					familyGeneric(want[0], want[1], want[2], want[3], want[4], p)
 					got := d.clone()
-					memberChunk(got[0], got[1], got[2], got[3], got[4], k)
-					got.leaveOut(bad, k, want)
-					got.requireSame(t, fmt.Sprintf("%s %+v", l.name, *k), want)
+					got.family(p)
+					got.leaveOut(bad, p, want)
+					got.requireSame(t, fmt.Sprintf("%s %+v", l.name, *p), want)
 				})
 			}
 		}
@@ -117,12 +109,9 @@ func TestMemberPlainIsUpdate(t *testing.T) {
 	before := tensorData{theta, grad, s}
 	forEachISA(t, func(t *testing.T) {
 		for _, h := range hypers {
-			base := newConstants(h.lr, h.rho, h.eps)
-			want := before.clone()
-			updateGeneric(want[0], want[1], want[2], &base)
-			got := before.clone()
-			k := memberConstants{numerator: base.lr, rho: base.rho, c: base.c, eps: base.eps, scale: 1, lrOutside: 1}
-			memberChunk(got[0], got[1], got[2], nil, nil, &k)
+			want, got := before.clone(), before.clone()
+			updateGeneric(want[0], want[1], want[2], h.params())
+			got.family(h.params())
 			got.requireSame(t, h, want)
 		}
 	})

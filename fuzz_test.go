@@ -38,8 +38,8 @@ func FuzzUpdate(f *testing.F) {
 		theta, grad, s := decode(data, at)
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
 		allowed := rateInRange(lr) && rho >= 0 && rho <= 1 && inRange(eps)
-		if k := newConstants(lr, rho, eps); allowed {
-			updateGeneric(wantTheta, grad, wantS, &k)
+		if allowed {
+			updateGeneric(wantTheta, grad, wantS, hyper{lr, rho, eps}.params())
 		}
 		for _, name := range ISAs() {
 			useISA(t, name)
@@ -81,7 +81,7 @@ func FuzzSplit(f *testing.F) {
 }
 
 // FuzzMember compares the members of the family: every implementation with
-// memberGeneric, and what is checked first with Validate. The bits of options
+// familyGeneric, and what is checked first with Validate. The bits of options
 // are the options that are on.
 func FuzzMember(f *testing.F) {
 	for i, n := range []int{0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130} {

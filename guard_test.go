@@ -56,8 +56,7 @@ func TestGuardPages(t *testing.T) {
 	r := generator(6)
 	r.ordinary(theta, grad, s)
 	wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
-	k := newConstants(usual.lr, usual.rho, usual.eps)
-	updateGeneric(wantTheta, grad, wantS, &k)
+	updateGeneric(wantTheta, grad, wantS, usual.params())
 
 	forEachISA(t, func(t *testing.T) {
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // holds for this goroutine
@@ -99,7 +98,7 @@ func TestMemberGuardPages(t *testing.T) {
 							got[j] = memory[j].place(d[j][:n], ends>>j&1 != 0)
 						}
 					}
-					if err := recovered(func() { got.chunk(&o) }); err != nil {
+					if err := recovered(func() { got.step(&o) }); err != nil {
 						t.Fatalf("%+v: %d elements, ends %05b: %v", o, n, ends, err)
 					}
 					got.requireSame(t, o, want.slice(0, n))

@@ -15,6 +15,8 @@
 // assembly out.
 package kernel
 
+import "unsafe"
+
 // Float is the type of a hyperparameter: whichever float the caller already has.
 type Float interface{ float32 | float64 }
 
@@ -39,14 +41,26 @@ type Float interface{ float32 | float64 }
 // arrays.
 //
 // Two rules keep subnormal numbers out, which would make each step many
-// times slower without changing what is learned. An element whose gradient is
-// below 2^-63 (1.1e-19) in magnitude is dead: the gradient counts as zero and
-// theta keeps its value. A mean s below 2^-126 (1.2e-38), or negative, counts
-// as zero.
+// times slower without changing what is learned. A gradient counts as zero where
+// it is below T in magnitude, as a mean square does where it is below S, negative
+// or NaN:
+//
+//	T = the smallest float32 from 2^-63 up with (1-rho)*T² >= 2^-126
+//	S = the smallest float32 from 2^-126 up with rho*S >= 2^-126
+//
+// T is 3.4e-19 for rho = 0.9 and 3.4e-18 for 0.999, S little more than 2^-126
+// (1.2e-38). With rho = 0 every mean counts as zero. And eps is 2^-126 where it is
+// less. Then no operation has a subnormal operand or result, but theta itself and
+// a step too small to matter. The rules in NumPy, to stand before the formula:
+//
+//	grad = np.where(np.abs(grad) < T, np.float32(0), grad)
+//	s = np.where(s >= S, s, np.float32(0))
 //
 // NaN and infinities in the slices are data and propagate as the formula says:
 // an infinite gradient makes s infinite and theta NaN, so a caller who may
-// have overflowed skips the step. Which NaN results is up to the CPU. A finite
+// have overflowed skips the step. Which NaN results is up to the CPU. A NaN
+// gradient makes s and theta NaN; the next step takes that s for zero, so that
+// the state heals once theta has been restored. A finite
 // gradient from 2^64 (1.8e19) up makes s infinite without a NaN, and theta
 // stands still for ever after: [Optimizer.SkipNonFinite] leaves such a step out.
 //
@@ -61,36 +75,16 @@ func Update[F Float](theta, grad, s []float32, lr, rho, eps F) {
 	update(theta, grad, s, float64(lr), float64(rho), float64(eps))
 }
 
-// constants are the hyperparameters as the implementations use them. The
-// assembly reads the fields by their offsets.
-type constants struct {
-	lr, rho, c, eps float32 // c = 1 - rho
-}
-
-// chunk is how many elements are computed between two stack checks, where the
-// garbage collector can stop a goroutine; assembly itself cannot be preempted.
-// It takes assembly 5 to 30 µs. A multiple of every vector width, so that only a call's
-// last chunk has a tail.
-const chunk = 16 << 10
-
 func update(theta, grad, s []float32, lr, rho, eps float64) {
 	if len(grad) != len(theta) || len(s) != len(theta) ||
 		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
 		!rateInRange(lr) || !isShare(rho) || !inRange(eps) {
 		panic(problem(theta, grad, s, lr, rho, eps))
 	}
-	k := newConstants(lr, rho, eps)
-	for len(theta) > chunk {
-		updateChunk(theta[:chunk], grad[:chunk], s[:chunk], &k)
-		theta, grad, s = theta[chunk:], grad[chunk:], s[chunk:]
-	}
-	if len(theta) > 0 {
-		updateChunk(theta, grad, s, &k)
-	}
-}
-
-// newConstants rounds the hyperparameters. 1 - rho is subtracted in float64: in
-// float32 it would be off by 1.3e-5 of itself at rho = 0.999.
-func newConstants(lr, rho, eps float64) constants {
-	return constants{lr: float32(lr), rho: float32(rho), c: float32(1 - rho), eps: float32(eps)}
+	var p params
+	p.roundUpdate(lr, rho, eps)
+	var c call // a literal would be made elsewhere first, and copied
+	c.theta, c.grad, c.s = unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
+	c.n, c.layout, c.p = len(theta), layoutUpdate, &p
+	c.run(c.n)
 }

@@ -1,38 +1,51 @@
-// Registers that every kernel of this architecture uses alike.
+// Registers that every kernel of this architecture uses alike, and what is the
+// same for both vector widths.
 
-#define THETA DI // the next elements
-#define GRAD  SI
-#define S     DX
-#define N     CX // elements left
-#define K     BX // the constants
+#define CALL     AX
+#define PARAMS   BX // the params
+#define THETA    DI // the next elements
+#define GRAD     SI
+#define S        DX
+#define M        R8
+#define B        R9
+#define N        CX // elements left
+#define OPTIONS  R10
+#define SOFTWARE R11 // of four vectors' roots, how many are taken in software
+#define STOP     R12 // nothing is prefetched where fewer elements are left than these
+#define DISTANCE R13 // the bytes from an element to what is prefetched meanwhile
 
-#define DISTANCE R13 // bytes from an element to what is prefetched meanwhile
+#define ARGUMENTS \
+	MOVQ call_p(CALL), PARAMS         \
+	MOVQ call_theta(CALL), THETA       \
+	MOVQ call_grad(CALL), GRAD         \
+	MOVQ call_s(CALL), S               \
+	MOVQ call_n(CALL), N               \
+	MOVQ call_software(CALL), SOFTWARE \
+	MOVQ call_stop(CALL), STOP         \
+	MOVQ call_ahead(CALL), DISTANCE
 
-// PREFETCH: the cache line DISTANCE on. A kernel computes for so long between
-// its loads that the CPU's own look ahead does not cover the way to memory.
+// Those that only some layouts have.
+#define LOAD_M MOVQ call_m(CALL), M
+#define LOAD_B MOVQ call_b(CALL), B
+
+// NEXT: an array's next elements
+#define NEXT(bytes, array) \
+	ADDQ $bytes, array
+
 #define PREFETCH(at, array) \
 	PREFETCHT0 at(array)(DISTANCE*1)
 
-// SET_DISTANCE: 2 KiB, or nothing where that is behind the arrays' end: memory
-// that does not exist does not fault there, but is looked for each time. N is
-// what will be left behind this block.
-#define SET_DISTANCE \
-	XORL  DISTANCE, DISTANCE \
-	CMPQ  N, $512            \
-	SETGE DISTANCE           \
-	SHLL  $11, DISTANCE
-
 // The square root of v in software, from an estimate y of 1/sqrt(v) that makes
-// A = v*y and H = y/2: see kernel_amd64.s. The registers' width is the caller's.
+// A = v*y and H = y/2: see kernel_amd64.s.
 
 // ROOT_ITERATE: R = 1/2 - A*H, A += A*R, H += H*R
-#define ROOT_ITERATE(a, h, r) \
-	VMOVAPS      HALF, r \
+#define ROOT_ITERATE(half, a, h, r) \
+	VMOVAPS      half, r \
 	VFNMADD231PS a, h, r \
 	VFMADD213PS  a, r, a \
 	VFMADD213PS  h, r, h
 
-// ROOT_CORRECT: D = v - A*A, A = A + D*H
+// ROOT_CORRECT: D = v - A*A, v = A + D*H
 #define ROOT_CORRECT(v, a, h) \
 	VFNMADD231PS a, a, v \
-	VFMADD231PS  v, h, a
+	VFMADD213PS  a, h, v

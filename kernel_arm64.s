@@ -1,49 +1,96 @@
 //go:build gc && !purego
 
+#include "go_asm.h"
 #include "textflag.h"
 #include "kernel_arm64.h"
 
-// The kernel computes what updateGeneric computes, four lanes at a time:
+// The kernel computes what updateGeneric computes, 16 elements at a time, then 4,
+// then one, each step for all vectors of a block before the next begins:
 //
-//	live = |g| >= 2^-63 or NaN      s = s < 2^-126 ? 0 : s
-//	s' = rho*s + c*g²               theta' = theta - (live ? lr/sqrt(s'+eps) * g : 0)
+//	g = |g| < minGrad ? 0 : g       s = s >= minMean ? s : 0
+//	s' = rho*s + c*g²               theta' = theta - lr/sqrt(s'+eps) * g
 //
-// Each operation rounds once and none are fused. Where a lane is dead the step
-// is +0, which leaves every theta as it is, -0 included.
+// Each operation rounds once and none are fused. A step knows a vector by its
+// registers: g, v (s, then v, its root, and the step), a (theta) and t (scratch).
 
-// func updateNEON(theta, grad, s *float32, n int, k *constants)
-TEXT ·updateNEON(SB), NOSPLIT, $0-40
-	MOVD theta+0(FP), THETA
-	MOVD grad+8(FP), GRAD
-	MOVD s+16(FP), S
-	MOVD n+24(FP), N
-	MOVD k+32(FP), K
+#define LR       16
+#define RHO      17
+#define C        18 // 1 - rho
+#define EPS      19
+#define MIN_GRAD 20
+#define MIN_MEAN 21
 
-	VLD1R.P 4(K), [V16.S4]
-	VLD1R.P 4(K), [V17.S4]
-	VLD1R.P 4(K), [V18.S4]
-	VLD1R   (K), [V19.S4]
-	MOVW    $0x60000000, R5
-	VDUP    R5, V20.S4
-	MOVW    $0x00800000, R5
-	VDUP    R5, V21.S4
+#define LOAD(at, g, v, a, t) \
+	LDR(g, GRAD, at) \
+	LDR(v, S, at)    \
+	LDR(a, THETA, at)
 
-	SUBS $4, N
+#define LIVE(at, g, v, a, t) \
+	KEEP(MIN_GRAD, g, t)
+
+#define MEAN_SQUARE(at, g, v, a, t) \
+	MEAN(MIN_MEAN, RHO, C, g, v, t)
+
+#define STORE_MEAN(at, g, v, a, t) \
+	STR(v, S, at)
+
+#define ROOT(at, g, v, a, t) \
+	FADD(v, v, EPS) \
+	FSQRT(v, v)
+
+#define MOVED(at, g, v, a, t) \
+	FDIV(v, LR, v) \
+	FMUL(v, v, g)  \
+	FSUB(a, a, v)
+
+#define STORE(at, g, v, a, t) \
+	STR(a, THETA, at)
+
+// func updateNEON(c *call)
+TEXT ·updateNEON(SB), NOSPLIT, $0-8
+	MOVD c+0(FP), CALL
+	ARGUMENTS
+	NUMBER(params_lr, V16.S4)
+	NUMBER(params_rho, V17.S4)
+	NUMBER(params_c, V18.S4)
+	NUMBER(params_eps, V19.S4)
+	NUMBER(params_minGrad, V20.S4)
+	NUMBER(params_minMean, V21.S4)
+	SUBS $16, N
+	BLT  rest
+
+block:
+	FOUR(LOAD)
+	FOUR(LIVE)
+	FOUR(MEAN_SQUARE)
+	FOUR(STORE_MEAN)
+	FOUR(ROOT)
+	FOUR(MOVED)
+	FOUR(STORE)
+	ADD  $64, R0
+	ADD  $64, R1
+	ADD  $64, R2
+	SUBS $16, N
+	BGE  block
+
+rest:
+	// N + 16 elements are left, 0 to 15.
+	ADDS $12, N
 	BLT  tail
 
-loop:
-	VLD1.P 16(GRAD), [V1.S4]
-	VLD1   (S), [V2.S4]
-	VLD1   (THETA), [V0.S4]
-	LIVE
-	MEAN
-	ROOT
-	U
-	MOVED
-	VST1.P [V2.S4], 16(S)
-	VST1.P [V0.S4], 16(THETA)
-	SUBS   $4, N
-	BGE    loop
+vector:
+	ONE(LOAD)
+	ONE(LIVE)
+	ONE(MEAN_SQUARE)
+	ONE(STORE_MEAN)
+	ONE(ROOT)
+	ONE(MOVED)
+	ONE(STORE)
+	ADD  $16, R0
+	ADD  $16, R1
+	ADD  $16, R2
+	SUBS $4, N
+	BGE  vector
 
 tail:
 	// N + 4 elements are left, 0 to 3: one lane each, the others are zero.
@@ -51,16 +98,15 @@ tail:
 	BEQ  done
 
 element:
-	FMOVS.P 4(GRAD), F1
-	FMOVS   (S), F2
-	FMOVS   (THETA), F0
-	LIVE
-	MEAN
-	ROOT
-	U
-	MOVED
-	FMOVS.P F2, 4(S)
-	FMOVS.P F0, 4(THETA)
+	FMOVS.P 4(R1), F0
+	FMOVS   (R2), F4
+	FMOVS   (R0), F8
+	ONE(LIVE)
+	ONE(MEAN_SQUARE)
+	FMOVS.P F4, 4(R2)
+	ONE(ROOT)
+	ONE(MOVED)
+	FMOVS.P F8, 4(R0)
 	SUBS    $1, N
 	BNE     element
 

@@ -1,19 +1,31 @@
-// The AVX2 steps of the arithmetic: 8 lanes, masks in YMM registers. ZERO,
-// LIVE_BITS, MIN_S, RHO and C may be registers or memory.
+// The AVX2 steps that Update and the family share: 8 lanes, masks in YMM registers.
 
-// LIVE: dead = g has none of the exponent bits of 2^-63 and above, of
-// infinities and NaN; g = dead ? 0 : g
-#define LIVE(g, dead) \
-	VPAND    LIVE_BITS, g, dead \
-	VPCMPEQD ZERO, dead, dead   \
-	VANDNPS  g, dead, g
+#define NOT_EQUAL $0x04 // or NaN
+#define NOT_LESS  $0x15 // or NaN
+#define REACHES   $0x1d // and not NaN
 
-// MEAN: s = rho*(s < 2^-126 ? 0 : s) + c*g². The comparison is "not less
-// than", which holds for NaN.
-#define MEAN(g, s, gg) \
-	VCMPPS $0x15, MIN_S, s, gg \
-	VANDPS gg, s, s  \
-	VMULPS RHO, s, s \
-	VMULPS g, g, gg  \
-	VMULPS C, gg, gg \
-	VADDPS gg, s, s
+// KEEP: x = |x| < least ? 0 : x, compared as integers. NaN stays NaN.
+#define KEEP(least, x, t) \
+	VANDPS   ·abs(SB), x, t \
+	VPCMPGTD t, least, t    \
+	VANDNPS  x, t, x
+
+// MEAN: s = rho*(s >= minMean ? s : 0) + c*g²
+#define MEAN(minMean, rho, c, g, s, t) \
+	VCMPPS REACHES, minMean, s, t \
+	VANDPS t, s, s   \
+	VMULPS rho, s, s \
+	VMULPS g, g, t   \
+	VMULPS c, t, t   \
+	VADDPS t, s, s
+
+// ROOT_SOFTWARE: v = sqrt(v). The estimate has 12 bits, so that Goldschmidt's
+// iteration follows twice.
+#define ROOT_SOFTWARE(v, a, h, r) \
+	VMINPS   ·maxV(SB), v, a \
+	VRSQRTPS a, h            \
+	VMULPS   h, a, a         \
+	VMULPS   ·half(SB), h, h \
+	ROOT_ITERATE(·half(SB), a, h, r) \
+	ROOT_ITERATE(·half(SB), a, h, r) \
+	ROOT_CORRECT(v, a, h)

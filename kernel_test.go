@@ -20,17 +20,18 @@ import (
 
 // ---- What the tests share ----
 
-// forEachISA runs f as a subtest on every implementation that this CPU has,
-// with that one in use, and once more in each of its variants.
+// forEachISA runs f as a subtest on every implementation that this CPU has, with
+// that one in use, and once more in each of its plans but the first, which short
+// calls take anyway.
 func forEachISA(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	for _, name := range ISAs() {
 		t.Run(name, func(t *testing.T) {
 			useISA(t, name)
 			f(t)
-			for _, v := range variants[name] {
-				t.Run(v.name, func(t *testing.T) {
-					v.use(t)
+			for _, plan := range Plans()[1:] {
+				t.Run(plan, func(t *testing.T) {
+					usePlan(t, plan)
 					f(t)
 				})
 			}
@@ -38,13 +39,14 @@ func forEachISA(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// variants are the ways in which an implementation works on some CPUs, by its
-// name.
-var variants = map[string][]variant{}
-
-type variant struct {
-	name string
-	use  func(t testing.TB) // until the end of the test
+// usePlan has the implementation in use take every step in one plan.
+func usePlan(t testing.TB, name string) {
+	t.Helper()
+	before := fixed.Load()
+	if err := SetPlan(name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { fixed.Store(before) })
 }
 
 func useISA(t testing.TB, name string) {
@@ -64,8 +66,8 @@ func same(a, b float32) bool {
 	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
 }
 
-// bits is x as it lies in memory.
-func bits(x []float32) []byte {
+// bytesOf is x as it lies in memory.
+func bytesOf(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
@@ -117,6 +119,12 @@ func (r *generator) ordinary(theta, grad, s []float32) {
 // hyper is a set of hyperparameters.
 type hyper struct{ lr, rho, eps float64 }
 
+func (h hyper) params() *params {
+	var p params
+	p.roundUpdate(h.lr, h.rho, h.eps)
+	return &p
+}
+
 var usual = hyper{lr: 0.001, rho: 0.9, eps: 1e-7}
 
 // hypers has the usual ones and each extreme.
@@ -142,7 +150,7 @@ var hypers = []hyper{
 var specials = func() []float32 {
 	values := []float32{0, 0x1p-149, 5.6e-45, 1e-40, 1e-30, 1e-20, 1e-7, 0.1, 1, 1.5, 3, 1e10, 1e30,
 		float32(math.Inf(1))}
-	for _, v := range []float32{minS, minGrad, 0x1p64, 0x1p-100, math.MaxFloat32} {
+	for _, v := range []float32{minNormal, minRoot, 0x1p64, 0x1p-100, math.MaxFloat32} {
 		values = append(values, v, math.Nextafter32(v, 0), math.Nextafter32(v, float32(math.Inf(1))))
 	}
 	for _, v := range slices.Clone(values) {
@@ -166,6 +174,24 @@ func allSpecials() (theta, grad, s []float32) {
 	return theta, grad, s
 }
 
+// atThresholds are gradients and means on either side of where they begin to
+// count, every one with every other.
+func (h hyper) atThresholds() (theta, grad, s []float32) {
+	p := h.params()
+	around := func(x float32) []float32 {
+		return []float32{math.Nextafter32(x, 0), x, math.Nextafter32(x, float32(math.Inf(1))), 2 * x}
+	}
+	nan := float32(math.NaN())
+	for _, g := range append(around(p.minGrad.float()), 0, nan) {
+		for _, m := range append(around(p.minMean.float()), 0, nan, float32(math.Inf(1)), -1) {
+			for _, t := range []float32{1, 0, 1e-20} {
+				theta, grad, s = append(theta, t, t), append(grad, g, -g), append(s, m, m)
+			}
+		}
+	}
+	return theta, grad, s
+}
+
 // ---- Bits ----
 
 // oracle is the arithmetic once more, in another way: each operation in
@@ -173,22 +199,22 @@ func allSpecials() (theta, grad, s []float32) {
 // rounding to be harmless (Figueroa, When is double rounding innocuous?, 1995).
 func oracle(theta, grad, s float32, h hyper) (float32, float32) {
 	fl := func(x float64) float64 { return float64(float32(x)) }
-	lr, rho, c, eps := fl(h.lr), fl(h.rho), fl(1-h.rho), fl(h.eps)
+	lr, rho, c, eps := fl(h.lr), fl(h.rho), fl(1-h.rho), max(fl(h.eps), normal)
 	t, g, m := float64(theta), float64(grad), float64(s)
 
-	dead := math.Abs(g) < 1/float64(1<<63)
-	if dead {
+	if math.Abs(g) < 1.0/(1<<63) || c != 0 && fl(c*fl(g*g)) < normal {
 		g = 0
 	}
-	if m < math.Ldexp(1, -126) {
+	if !(m >= normal && fl(rho*m) >= normal) {
 		m = 0
 	}
 	m = fl(fl(rho*m) + fl(c*fl(g*g)))
-	if !dead {
-		t = fl(t - fl(fl(lr/fl(math.Sqrt(fl(m+eps))))*g))
-	}
+	t = fl(t - fl(fl(lr/fl(math.Sqrt(fl(m+eps))))*g))
 	return float32(t), float32(m)
 }
+
+// normal is the smallest float32 that is not subnormal.
+const normal = 1.0 / (1 << 63) / (1 << 63)
 
 func testOracle(t *testing.T, theta, grad, s []float32, h hyper) {
 	t.Helper()
@@ -219,6 +245,8 @@ func TestOracle(t *testing.T) {
 			}
 			testOracle(t, theta, grad, s, h)
 			testOracle(t, specialTheta, specialGrad, specialS, h)
+			nearTheta, nearGrad, nearS := h.atThresholds()
+			testOracle(t, nearTheta, nearGrad, nearS, h)
 		}
 	})
 }
@@ -313,8 +341,7 @@ func TestAgainstGeneric(t *testing.T) {
 			}
 			wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
 			h := hypers[n%len(hypers)]
-			k := newConstants(h.lr, h.rho, h.eps)
-			updateGeneric(wantTheta, grad, wantS, &k)
+			updateGeneric(wantTheta, grad, wantS, h.params())
 
 			check := func(a, b, c int) {
 				t1, g1, s1 := arenas[0].place(a, theta), arenas[1].place(b, grad), arenas[2].place(c, s)
@@ -322,13 +349,13 @@ func TestAgainstGeneric(t *testing.T) {
 				where := func(slice string) string {
 					return fmt.Sprintf("%+v, offsets %d, %d, %d: %s", h, a, b, c, slice)
 				}
-				if !bytes.Equal(bits(t1), bits(wantTheta)) { // unequal NaNs are the same
+				if !bytes.Equal(bytesOf(t1), bytesOf(wantTheta)) { // unequal NaNs are the same
 					requireSame(t, where("theta"), t1, wantTheta)
 				}
-				if !bytes.Equal(bits(s1), bits(wantS)) {
+				if !bytes.Equal(bytesOf(s1), bytesOf(wantS)) {
 					requireSame(t, where("s"), s1, wantS)
 				}
-				if !bytes.Equal(bits(g1), bits(grad)) {
+				if !bytes.Equal(bytesOf(g1), bytesOf(grad)) {
 					t.Fatal(where("grad was written"))
 				}
 				if !arenas[0].intact(a, n) || !arenas[1].intact(b, n) || !arenas[2].intact(c, n) {

@@ -4,6 +4,4 @@ package kernel
 
 func raceRead(x []float32) {}
 
-func raceWrite(x []float32) {}
-
-func raceChunk(theta, grad, s []float32) {}
+func raceChunk(c *call) {}

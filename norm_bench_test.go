@@ -68,7 +68,7 @@ func BenchmarkSumSquaresRead(b *testing.B) {
 		b.Run(fmt.Sprintf("%d/search", n), func(b *testing.B) {
 			b.SetBytes(4 * int64(n))
 			for b.Loop() {
-				if bytes.IndexByte(bits(x), 0xff) >= 0 {
+				if bytes.IndexByte(bytesOf(x), 0xff) >= 0 {
 					b.Fatal("found")
 				}
 			}

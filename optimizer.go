@@ -250,27 +250,20 @@ func (p *Optimizer) moveUnit(unit int) {
 		if at.at == 0 && !p.skipped {
 			st.Step++
 		}
-		t := tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)}
-		switch {
-		case p.ZeroGrad:
-			for start := at.at; start < end; start += chunk {
-				piece := t.slice(start, min(start+chunk, end))
-				if !p.skipped {
-					g.run(&piece)
-				}
-				clear(piece.grad)
+		c := g.call(param.Theta, param.Grad, st)
+		if !p.ZeroGrad {
+			part := c.part(at.at, end)
+			part.run(p.elements)
+			continue
+		}
+		for start := at.at; start < end; start += chunk {
+			part := c.part(start, min(start+chunk, end))
+			if !p.skipped {
+				part.run(p.elements)
 			}
-		case end-at.at == len(t.theta):
-			g.run(&t)
-		default:
-			part := t.slice(at.at, end)
-			g.run(&part)
+			clear(part.slice(part.grad))
 		}
 	}
-}
-
-func (t *tensor) slice(start, end int) tensor {
-	return tensor{t.theta[start:end], t.grad[start:end], t.s[start:end], part(t.m, start, end), part(t.b, start, end)}
 }
 
 // norm is the norm of all gradients, divided by their LossScale.

@@ -186,8 +186,9 @@ func plainStep(p *Optimizer, params []Param) (report Report) {
 			o.Update(param.Theta, param.Grad, st)
 		default:
 			st.Step++
-			k := o.rounded(factor, st.Step)
-			k.run(&tensor{param.Theta, param.Grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)})
+			p := o.rounded(factor, st.Step)
+			c := p.call(param.Theta, param.Grad, st)
+			c.run(c.n)
 		}
 		if p.ZeroGrad {
 			clear(param.Grad)

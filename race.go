@@ -22,9 +22,10 @@ func raceWrite(x []float32) {
 	}
 }
 
-// raceChunk does so for the slices that every member of the family has.
-func raceChunk(theta, grad, s []float32) {
-	raceRead(grad)
-	raceWrite(theta)
-	raceWrite(s)
+// raceChunk does so for a chunk.
+func raceChunk(c *call) {
+	raceRead(c.slice(c.grad))
+	for _, x := range [...]*float32{c.theta, c.s, c.m, c.b} {
+		raceWrite(c.slice(x))
+	}
 }

@@ -249,18 +249,11 @@ func (o *RMSProp) Update(theta, grad []float32, st *State) {
 	if !o.valid() || len(grad) != len(theta) || !o.fits(st, len(theta)) || !tensorApart(theta, grad, st) {
 		panic(o.problem(theta, grad, st))
 	}
-	var k params
-	k.round(o, 1, o.rhoAt(st.Step+1))
-	k.run(&tensor{theta, grad, st.MeanSquare, some(st.MeanGrad), some(st.Momentum)})
+	var p params
+	p.round(o, 1, o.rhoAt(st.Step+1))
+	c := p.call(theta, grad, st)
+	c.run(c.n)
 	st.Step++
-}
-
-// some is x, or nil where x is empty.
-func some(x []float32) []float32 {
-	if len(x) == 0 {
-		return nil
-	}
-	return x
 }
 
 // lossScale is what the gradient is divided by.

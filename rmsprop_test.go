@@ -157,7 +157,7 @@ func (d tensorData) state() *State { return &State{MeanSquare: d[2], MeanGrad: d
 func (d tensorData) requireSame(t testing.TB, where any, want tensorData) {
 	t.Helper()
 	for i := range d {
-		if !bytes.Equal(bits(d[i]), bits(want[i])) { // unequal NaNs are the same
+		if !bytes.Equal(bytesOf(d[i]), bytesOf(want[i])) { // unequal NaNs are the same
 			requireSame(t, fmt.Sprintf("%+v: %s", where, sliceNames[i]), d[i], want[i])
 		}
 	}
@@ -189,22 +189,27 @@ func (r *generator) special(d tensorData, i int) {
 	}
 }
 
-func (o *RMSProp) rounded(factor float64, step int) (k params) {
-	k.round(o, factor, o.rhoAt(step))
-	return k
+func (o *RMSProp) rounded(factor float64, step int) (p params) {
+	p.round(o, factor, o.rhoAt(step))
+	return p
 }
 
 func (d tensorData) generic(o *RMSProp) {
-	k := o.rounded(1, 1)
-	memberGeneric(d[0], d[1], d[2], d[3], d[4], &k.family)
+	p := o.rounded(1, 1)
+	familyGeneric(d[0], d[1], d[2], d[3], d[4], &p)
 }
 
-// chunk takes the step with the implementation in use, the plain member too.
-func (d tensorData) chunk(o *RMSProp) {
-	if len(d[0]) > 0 {
-		k := o.rounded(1, 1)
-		memberChunk(d[0], d[1], d[2], d[3], d[4], &k.family)
-	}
+// step takes the step with the implementation in use, and with the family's kernel
+// though it be the plain member.
+func (d tensorData) step(o *RMSProp) {
+	p := o.rounded(1, 1)
+	d.family(&p)
+}
+
+func (d tensorData) family(p *params) {
+	p.plain = false
+	c := p.call(d[0], d[1], d.state())
+	c.run(c.n)
 }
 
 // ---- Bits ----
@@ -213,13 +218,13 @@ func (d tensorData) chunk(o *RMSProp) {
 // in another way, as oracle is that of Update.
 func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 	fl := func(x float64) float64 { return float64(float32(x)) }
-	zeroBelow := func(limit, x float64) float64 {
-		if math.Abs(x) < limit {
+	// x, or 0 where k*x is below least, or x subnormal. NaN stays NaN.
+	zeroBelow := func(x, k, least float64) float64 {
+		if x == x && (k == 0 || math.Abs(x) < normal || fl(math.Abs(k*x)) < least) {
 			return 0
 		}
 		return x
 	}
-	const normal = 1.0 / (1 << 63) / (1 << 63)
 	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
 	if o.BiasCorrection { // the first step forgets what was
 		rho, c = 0, 1
@@ -227,7 +232,8 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 	t, g := float64(theta), float64(grad)
 
 	if o.LossScale != 0 {
-		g = fl(fl(1/o.LossScale) * g)
+		k := fl(1 / o.LossScale)
+		g = fl(k * zeroBelow(g, k, minTerm))
 	}
 	if o.Maximize {
 		g = -g
@@ -236,17 +242,27 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 		g = math.Copysign(fl(o.ClipValue), g)
 	}
 	if o.WeightDecay != 0 && !o.DecoupledDecay {
-		g = fl(g + fl(fl(o.WeightDecay)*t))
+		decay := fl(o.WeightDecay)
+		g = fl(g + fl(decay*zeroBelow(t, decay, minTerm)))
 	}
-	g = zeroBelow(1.0/(1<<63), g)
+	if math.Abs(g) < 1.0/(1<<63) || c != 0 && fl(c*fl(g*g)) < normal {
+		g = 0
+	}
 
-	mean := zeroBelow(normal, max(float64(s), 0))
+	mean := float64(s)
+	if !(mean >= normal && fl(rho*mean) >= normal) {
+		mean = 0
+	}
 	mean = fl(fl(rho*mean) + fl(c*fl(g*g)))
 	variance, meanGrad := mean, float64(m)
 	if o.Centered {
-		meanGrad = fl(fl(rho*zeroBelow(normal, meanGrad)) + fl(c*g))
-		variance = fl(mean - fl(meanGrad*meanGrad))
-		if variance < 0 {
+		meanGrad = fl(fl(rho*zeroBelow(meanGrad, rho, normal)) + fl(c*g))
+		square := fl(meanGrad * meanGrad)
+		if math.Abs(meanGrad) < 1.0/(1<<63) {
+			square = 0
+		}
+		variance = fl(mean - square)
+		if variance < normal {
 			variance = 0
 		}
 	}
@@ -255,7 +271,7 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 	if o.EpsOutside {
 		d = fl(fl(math.Sqrt(variance)) + eps)
 	} else {
-		d = fl(math.Sqrt(fl(variance + eps)))
+		d = fl(math.Sqrt(fl(variance + max(eps, normal))))
 	}
 	var step float64
 	switch {
@@ -268,7 +284,11 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 	buffer := float64(b)
 	if o.Momentum != 0 {
 		mu := fl(o.Momentum)
-		buffer = fl(fl(mu*zeroBelow(normal, buffer)) + step)
+		buffer = zeroBelow(buffer, mu, normal)
+		if o.LROutside {
+			buffer = zeroBelow(buffer, lr, normal)
+		}
+		buffer = fl(fl(mu*buffer) + step)
 		if o.Nesterov {
 			step = fl(fl(mu*buffer) + step)
 		} else {
@@ -279,7 +299,8 @@ func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
 		step = fl(lr * step)
 	}
 	if o.WeightDecay != 0 && o.DecoupledDecay {
-		t = fl(t - fl(fl(o.LR*o.WeightDecay)*t))
+		k := fl(o.LR * o.WeightDecay)
+		t = fl(t - fl(k*zeroBelow(t, k, normal)))
 	}
 	if o.Momentum != 0 || g != 0 {
 		t = fl(t - step)
@@ -379,7 +400,7 @@ func TestMemberAgainstGeneric(t *testing.T) {
 							got[j] = arenas[j].place(at[j], d[j])
 						}
 					}
-					got.chunk(&o)
+					got.step(&o)
 					got.requireSame(t, fmt.Sprintf("%+v, offsets %d", o, at), want)
 					for j := range d {
 						if d[j] != nil && !arenas[j].intact(at[j], n) {
@@ -407,7 +428,7 @@ func TestMemberSpecialValues(t *testing.T) {
 			}
 			want := d.clone()
 			want.generic(&o)
-			d.chunk(&o)
+			d.step(&o)
 			d.requireSame(t, o, want)
 		}
 	})
@@ -416,7 +437,7 @@ func TestMemberSpecialValues(t *testing.T) {
 // Where nothing comes in any more, no mean and no buffer stays subnormal, and
 // theta keeps its value unless decay or momentum moves it.
 func TestMemberDead(t *testing.T) {
-	values := []float32{0, 0x1p-149, -0x1p-149, 1e-40, -1e-40, math.Nextafter32(minS, 0), -math.Nextafter32(minS, 0)}
+	values := []float32{0, 0x1p-149, -0x1p-149, 1e-40, -1e-40, math.Nextafter32(minNormal, 0), -math.Nextafter32(minNormal, 0)}
 	forEachISA(t, func(t *testing.T) {
 		for _, o := range optionSets {
 			if o.WeightDecay != 0 && !o.DecoupledDecay {
@@ -433,7 +454,7 @@ func TestMemberDead(t *testing.T) {
 					}
 				}
 			}
-			d.chunk(&o)
+			d.step(&o)
 			theta := float32(1.5)
 			if o.DecoupledDecay {
 				theta -= float32(float32(o.LR*o.WeightDecay) * theta)
@@ -458,7 +479,7 @@ func TestMemberNegativeVariance(t *testing.T) {
 		for _, outside := range []bool{false, true} {
 			o := RMSProp{LR: 0.1, Rho: 1, Eps: 0.25, Centered: true, EpsOutside: outside}
 			d := tensorData{{1, 1}, {1, 1}, {1, 1}, {1.5, float32(math.NaN())}, nil}
-			d.chunk(&o)
+			d.step(&o)
 			want := 1 - float32(float32(0.1)/0.5)
 			if outside {
 				want = 1 - float32(float32(0.1)/0.25)
@@ -512,7 +533,7 @@ func TestRMSPropPlain(t *testing.T) {
 			for _, d := range []tensorData{random, {theta, grad, s}} {
 				want, family := d.clone(), d.clone()
 				Update(want[0], want[1], want[2], h.lr, h.rho, h.eps)
-				family.chunk(&o)
+				family.step(&o)
 				family.requireSame(t, o, want)
 				got := d.clone()
 				o.Update(got[0], got[1], got.state())

@@ -25,17 +25,26 @@ func (o *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width
 		!o.fits(st, len(theta)) || !tensorApart(theta, grad, st) || checkRows(rows, len(theta)/width) != nil {
 		panic(o.rowsProblem(theta, grad, st, rows, width))
 	}
-	var k params
-	k.round(o, 1, o.rhoAt(st.Step+1))
-	s, m, b := st.MeanSquare, st.MeanGrad, st.Momentum
+	var p params
+	p.round(o, 1, o.rhoAt(st.Step+1))
+	table := p.call(theta, grad, st)
 	for i := 0; i < len(rows); {
 		first := i
 		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
 		}
-		at, n := rows[first]*width, (i-first)*width
-		k.run(&tensor{theta[at:][:n], grad[first*width:][:n], s[at:][:n], part(m, at, at+n), part(b, at, at+n)})
+		c := table.rows(rows[first]*width, first*width, (i-first)*width)
+		c.run(c.n)
 	}
 	st.Step++
+}
+
+// rows is the step on n elements from at, whose gradients begin at atGrad.
+func (c call) rows(at, atGrad, n int) call {
+	grad := behind(c.grad, atGrad)
+	c.grad = c.theta // its own rows may end before
+	c = c.part(at, at+n)
+	c.grad = grad
+	return c
 }
 
 // rowsProblem says what UpdateRows has found wrong.

@@ -25,6 +25,14 @@ var arm64Vectors = []struct {
 	{"fmax", 0xffe0fc00, 0x4e20f400, "v%d.4s, v%d.4s, v%d.4s"},
 	{"fmin", 0xffe0fc00, 0x4ea0f400, "v%d.4s, v%d.4s, v%d.4s"},
 	{"fsqrt", 0xfffffc00, 0x6ea1f800, "v%d.4s, v%d.4s"},
+	{"fabs", 0xfffffc00, 0x4ea0f800, "v%d.4s, v%d.4s"},
+	{"fneg", 0xfffffc00, 0x6ea0f800, "v%d.4s, v%d.4s"},
+	{"fcmeq", 0xfffffc00, 0x4ea0d800, "v%d.4s, v%d.4s, #0"},
+	{"fcmge", 0xffe0fc00, 0x6e20e400, "v%d.4s, v%d.4s, v%d.4s"},
+	{"cmgt", 0xffe0fc00, 0x4ea03400, "v%d.4s, v%d.4s, v%d.4s"},
+	{"and", 0xffe0fc00, 0x4e201c00, "v%d.16b, v%d.16b, v%d.16b"},
+	{"ldr", 0xfffffc00, 0x3dc00000, "q%d, [x%d]"},
+	{"str", 0xfffffc00, 0x3d800000, "q%d, [x%d]"},
 	{"fcmgt", 0xffe0fc00, 0x6ea0e400, "v%d.4s, v%d.4s, v%d.4s"},
 	{"fadd", 0xffe0fc00, 0x4e60d400, "v%d.2d, v%d.2d, v%d.2d"},
 	{"faddp", 0xfffffc00, 0x7e70d800, "d%d, v%d.2d"},
@@ -48,12 +56,14 @@ func disassemble(word uint32) string {
 // The bytes of each WORD are those of the instruction in its comment, so that a
 // changed comment cannot land without "go generate".
 func TestWords(t *testing.T) {
-	for _, file := range []string{"kernel_arm64.h", "family_arm64.s", "norm_arm64.s"} {
+	for _, file := range []string{"kernel_arm64.h", "norm_arm64.s"} {
 		t.Run(file, func(t *testing.T) { testWords(t, file) })
 	}
 	// Where there are none they cannot be wrong.
-	if source, err := os.ReadFile("kernel_arm64.s"); err != nil || strings.Contains(string(source), "\tWORD") {
-		t.Errorf("kernel_arm64.s has WORDs that no test looks at, or %v", err)
+	for _, file := range []string{"kernel_arm64.s", "family_arm64.s", "family_neon.h"} {
+		if source, err := os.ReadFile(file); err != nil || strings.Contains(string(source), "WORD") {
+			t.Errorf("%s has WORDs that no test looks at, or %v", file, err)
+		}
 	}
 }
 
@@ -62,7 +72,7 @@ func testWords(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	form := regexp.MustCompile(`^\tWORD \$0x([0-9a-f]{8}) +(?:\\ )?// (.*)$`)
+	form := regexp.MustCompile(`^(?:\tWORD \$0x([0-9a-f]{8})|#define [A-Z0-9]+\(.*\) +WORD \$\(0x([0-9a-f]{8}) .*?\)) +(?:\\ )?// (.*)$`)
 	words := 0
 	for i, line := range strings.Split(string(source), "\n") {
 		if comment := strings.Index(line, "//"); !strings.Contains(line, "WORD") || comment >= 0 && comment < strings.Index(line, "WORD") {
@@ -74,12 +84,12 @@ func testWords(t *testing.T, file string) {
 			t.Errorf("line %d: %q: want a WORD of eight digits and its instruction as a comment", i+1, line)
 			continue
 		}
-		word, err := strconv.ParseUint(match[1], 16, 32)
+		word, err := strconv.ParseUint(match[1]+match[2], 16, 32)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := disassemble(uint32(word)); got != match[2] {
-			t.Errorf("line %d: the bytes are of %q, the comment says %q", i+1, got, match[2])
+		if got := disassemble(uint32(word)); got != match[3] {
+			t.Errorf("line %d: the bytes are of %q, the comment says %q", i+1, got, match[3])
 		}
 	}
 	if words == 0 {
