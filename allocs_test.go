@@ -90,3 +90,19 @@ func TestOptimizerAllocs(t *testing.T) {
 		}
 	}
 }
+
+// Nothing is allocated while a plan is being chosen.
+func TestPlanAllocs(t *testing.T) {
+	chosenISAs(t, func(t *testing.T, all []plan) {
+		const n = 2*chunk + 5
+		theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
+		if allocs := testing.AllocsPerRun(3, func() {
+			Update(theta, grad, s, usual.lr, usual.rho, usual.eps)
+		}); allocs != 0 {
+			t.Errorf("%v allocations a call", allocs)
+		}
+		if Plan(n) != "" {
+			t.Error("a plan was chosen so soon that the test shows nothing")
+		}
+	})
+}

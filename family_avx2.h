@@ -4,6 +4,8 @@
 	MOVL params_options(PARAMS), OPTIONS
 	CENTERED(LOAD_M)
 	MOMENTUM(LOAD_B)
+	CMPQ call_vectors(CALL), $2
+	JEQ  pairs
 	SUBQ $32, N
 	JLT  rest
 
@@ -57,6 +59,35 @@ vector:
 done:
 	VZEROUPPER
 	RET
+
+pairs:
+	SUBQ $16, N
+	JLT  unpaired
+
+pair:
+	CMPQ N, STOP
+	JLT  nearPair
+	PREFETCH(0, GRAD)
+	PREFETCH(0, S)
+	CENTERED(PREFETCH(0, M))
+	MOMENTUM(PREFETCH(0, B))
+	PREFETCH(0, THETA)
+
+nearPair:
+	AVERAGE(PAIR, CENTERED, unscaledPair, unclippedPair, undecayedPair)
+	PAIR(ROOT)
+	MOVE(PAIR, MOMENTUM, unaheadPair, unratedPair, unshrunkPair)
+	NEXT(64, GRAD)
+	NEXT(64, S)
+	CENTERED(NEXT(64, M))
+	MOMENTUM(NEXT(64, B))
+	NEXT(64, THETA)
+	SUBQ $16, N
+	JGE  pair
+
+unpaired:
+	SUBQ $16, N
+	JMP  rest
 
 half:
 	VSQRTPS Y4, Y4

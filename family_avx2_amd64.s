@@ -6,8 +6,8 @@
 #include "kernel_avx2.h"
 #include "family_steps.h"
 
-// The family's AVX2 kernels compute what familyGeneric computes, 32 elements at a
-// time, then 8, each step for all vectors of a block before the next begins. A
+// The family's AVX2 kernels compute what familyGeneric computes, 32 or 16 elements
+// at a time, then 8, each step for all vectors of a block before the next begins. A
 // step knows a vector by its registers:
 //
 //	at  the offset from THETA, GRAD, S, M and B
@@ -25,6 +25,10 @@
 	STEP(32, Y1, Y5, Y9)  \
 	STEP(64, Y2, Y6, Y10) \
 	STEP(96, Y3, Y7, Y11)
+
+#define PAIR(STEP) \
+	STEP(0, Y0, Y4, Y8)  \
+	STEP(32, Y1, Y5, Y9)
 
 #define ONE(STEP) \
 	STEP(0, Y0, Y4, Y8)

@@ -173,6 +173,10 @@ done:
 	STEP(64, Y2, Y6, Y8) \
 	STEP(96, Y3, Y7, Y9)
 
+#define PAIR(STEP) \
+	STEP(0, Y0, Y4, Y8) \
+	STEP(32, Y1, Y5, Y9)
+
 #define ONE(STEP) \
 	STEP(0, Y0, Y4, Y8)
 
@@ -224,6 +228,8 @@ TEXT ·updateAVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS params_eps(PARAMS), EPS
 	VBROADCASTSS params_minMean(PARAMS), MIN_MEAN
 	VBROADCASTSS params_minGrad(PARAMS), MIN_GRAD
+	CMPQ call_vectors(CALL), $2
+	JEQ  pairs
 	SUBQ $32, N
 	JLT  rest
 
@@ -300,6 +306,35 @@ element:
 done:
 	VZEROUPPER
 	RET
+
+pairs:
+	VBROADCASTSS params_lr(PARAMS), LR
+	SUBQ $16, N
+	JLT  unpaired
+
+pair:
+	CMPQ N, STOP
+	JLT  nearPair
+	PREFETCH(0, GRAD)
+	PREFETCH(0, S)
+	PREFETCH(0, THETA)
+
+nearPair:
+	PAIR(GRADIENT)
+	PAIR(MEAN_SQUARE)
+	PAIR(ADD_EPS)
+	PAIR(ROOT)
+	PAIR(QUOTIENT)
+	PAIR(MOVED)
+	NEXT(64, GRAD)
+	NEXT(64, S)
+	NEXT(64, THETA)
+	SUBQ $16, N
+	JGE  pair
+
+unpaired:
+	SUBQ $16, N
+	JMP  rest
 
 half:
 	VSQRTPS Y4, Y4

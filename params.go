@@ -179,7 +179,10 @@ func (p *params) round(o *RMSProp, factor, rho float64) {
 	if o.EpsOutside {
 		p.eps, p.epsOutside = 0, float32(o.Eps)
 	}
-	p.scale = float32(factor / o.lossScale())
+	p.scale = 1
+	if o.LossScale != 0 || factor != 1 {
+		p.scale = float32(factor / o.lossScale())
+	}
 	if o.Maximize {
 		p.scale = -p.scale
 	}
@@ -213,7 +216,7 @@ func (p *params) round(o *RMSProp, factor, rho float64) {
 	}
 	p.mu = float32(o.Momentum)
 	p.minBuffer = reach(p.mu, minNormal)
-	if o.LROutside {
+	if o.LROutside && p.mu != 0 {
 		p.minBuffer = max(p.minBuffer, reach(p.lrOutside, minNormal))
 	}
 	p.plain = p.options == 0 && !o.EpsOutside

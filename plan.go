@@ -16,7 +16,8 @@ import (
 // and no rule covers the CPUs that nobody here has seen: so the package times
 // the chunks of its caller's own long calls, and keeps what was fastest.
 type plan struct {
-	software int // of four vectors' roots, how many are taken in software
+	vectors  int // of a block
+	software int // of these vectors' roots, how many are taken in software
 	ahead    int // the bytes from an element to what is prefetched meanwhile; 0: nothing is
 }
 
@@ -24,15 +25,18 @@ type plan struct {
 // and the one that stays where none was measured to be faster.
 var plans = [...][]plan{
 	isaGeneric: {{}},
-	isaNEON:    {{}},
-	isaAVX2:    planProduct(0, 2),
-	isaAVX512:  planProduct(3, 2, 0, 4),
+	isaNEON:    {{vectors: 4}},
+	isaAVX2:    aheadToo(plan{vectors: 4}, plan{vectors: 2}, plan{vectors: 4, software: 2}),
+	isaAVX512: aheadToo(plan{vectors: 4, software: 3}, plan{vectors: 4, software: 2}, plan{vectors: 4},
+		plan{vectors: 4, software: 4}),
 }
 
-func planProduct(software ...int) (all []plan) {
+// aheadToo returns the plans, then those with prefetching.
+func aheadToo(near ...plan) (all []plan) {
 	for _, ahead := range []int{0, 256, 2 << 10} {
-		for _, s := range software {
-			all = append(all, plan{s, ahead})
+		for _, p := range near {
+			p.ahead = ahead
+			all = append(all, p)
 		}
 	}
 	return all
@@ -40,17 +44,19 @@ func planProduct(software ...int) (all []plan) {
 
 const mostPlans = 12 // of an implementation
 
+// String is like v4s2+256: blocks of four vectors, the roots of two of them in
+// software, and prefetching 256 bytes ahead.
 func (p plan) String() string {
-	if p.ahead == 0 {
-		return fmt.Sprintf("software%d", p.software)
+	name := fmt.Sprintf("v%ds%d", p.vectors, p.software)
+	if p.ahead > 0 {
+		name += fmt.Sprintf("+%d", p.ahead)
 	}
-	return fmt.Sprintf("software%d+%d", p.software, p.ahead)
+	return name
 }
 
-// Calls of fewer elements take the first plan: those of more have their time
-// measured. A chunk of so many takes more than a microsecond, so that reading the
-// clock twice is a small part of it.
-const minTimed = 4 << 10
+// Calls of fewer elements take the first plan; those of more have their time
+// measured. A chunk of so many takes some 300 ns, reading the clock some 30.
+const minTimed = 1 << 10
 
 const (
 	looks      = 12 // at each plan, before one is chosen
@@ -71,7 +77,7 @@ type chooser struct {
 
 // classes are the powers of two that a step's length may have: those from 2^28 up
 // are one, as their data come from memory.
-const classes = 28 - 12 + 1
+const classes = 28 - 10 + 1
 
 var choosers [len(plans)][layouts][classes]chooser
 
@@ -128,9 +134,9 @@ func init() {
 }
 
 // Plans returns the names of the plans of the implementation in use: ways to take
-// a step at other speeds, with the same bits. "software2+256" takes two of four
-// square roots in software, the others in hardware, and prefetches 256 bytes
-// ahead.
+// a step at other speeds, with the same bits. "v4s2+256" works on blocks of four
+// vectors, takes the square roots of two of them in software, the others in
+// hardware, and prefetches 256 bytes ahead.
 func Plans() []string {
 	all := plans[active.Load()]
 	names := make([]string, len(all))

@@ -16,7 +16,8 @@ type call struct {
 	layout               layout
 
 	p        *params
-	software int // of four vectors' roots, how many are taken in software
+	vectors  int // of a block
+	software int // of these vectors' roots, how many are taken in software
 	ahead    int // the bytes from an element to what is prefetched meanwhile
 	stop     int // nothing is prefetched where fewer elements are left than these
 }
@@ -91,7 +92,7 @@ const never = chunk + 1
 // the chunk: what does not exist is not prefetched. It would not fault, but be
 // looked for each time.
 func (c *call) take(p *plan, left int) {
-	c.software, c.ahead, c.stop = p.software, p.ahead, p.ahead/4-left
+	c.vectors, c.software, c.ahead, c.stop = p.vectors, p.software, p.ahead, p.ahead/4-left
 	if p.software > 0 && c.p.eps < minRootEps {
 		c.software = 0
 	}
