@@ -194,34 +194,12 @@ func (h hyper) atThresholds() (theta, grad, s []float32) {
 
 // ---- Bits ----
 
-// oracle is the arithmetic once more, in another way: each operation in
-// float64, then one rounding to float32. 53 bits are enough for the second
-// rounding to be harmless (Figueroa, When is double rounding innocuous?, 1995).
-func oracle(theta, grad, s float32, h hyper) (float32, float32) {
-	fl := func(x float64) float64 { return float64(float32(x)) }
-	lr, rho, c, eps := fl(h.lr), fl(h.rho), fl(1-h.rho), max(fl(h.eps), normal)
-	t, g, m := float64(theta), float64(grad), float64(s)
-
-	if math.Abs(g) < 1.0/(1<<63) || c != 0 && fl(c*fl(g*g)) < normal {
-		g = 0
-	}
-	if !(m >= normal && fl(rho*m) >= normal) {
-		m = 0
-	}
-	m = fl(fl(rho*m) + fl(c*fl(g*g)))
-	t = fl(t - fl(fl(lr/fl(math.Sqrt(fl(m+eps))))*g))
-	return float32(t), float32(m)
-}
-
-// normal is the smallest float32 that is not subnormal.
-const normal = 1.0 / (1 << 63) / (1 << 63)
-
 func testOracle(t *testing.T, theta, grad, s []float32, h hyper) {
 	t.Helper()
 	gotTheta, gotS := slices.Clone(theta), slices.Clone(s)
 	Update(gotTheta, grad, gotS, h.lr, h.rho, h.eps)
 	for i := range theta {
-		wantTheta, wantS := oracle(theta[i], grad[i], s[i], h)
+		wantTheta, wantS := h.oracle(theta[i], grad[i], s[i])
 		if !same(gotTheta[i], wantTheta) || !same(gotS[i], wantS) {
 			t.Fatalf("%+v, theta = %g, grad = %g, s = %g: theta = %g, s = %g, want %g, %g",
 				h, theta[i], grad[i], s[i], gotTheta[i], gotS[i], wantTheta, wantS)
@@ -283,7 +261,7 @@ func TestFloatTypes(t *testing.T) {
 		lr, rho, eps := float32(0.01), float32(0.999), float32(1e-8)
 		Update(theta32, grad, s32, lr, rho, eps)
 		// As float64, float32(0.999) is another number than 0.999, and so is its 1 - rho.
-		wantTheta, wantS := oracle(1, 0.1, 0.5, hyper{float64(lr), float64(rho), float64(eps)})
+		wantTheta, wantS := hyper{float64(lr), float64(rho), float64(eps)}.oracle(1, 0.1, 0.5)
 		if theta32[0] != wantTheta || s32[0] != wantS {
 			t.Errorf("float32: theta = %g, s = %g, want %g, %g", theta32[0], s32[0], wantTheta, wantS)
 		}

@@ -214,100 +214,6 @@ func (d tensorData) family(p *params) {
 
 // ---- Bits ----
 
-// memberOracle is the arithmetic of the family once more, from the options and
-// in another way, as oracle is that of Update.
-func memberOracle(o *RMSProp, theta, grad, s, m, b float32) [5]float32 {
-	fl := func(x float64) float64 { return float64(float32(x)) }
-	// x, or 0 where k*x is below least, or x subnormal. NaN stays NaN.
-	zeroBelow := func(x, k, least float64) float64 {
-		if x == x && (k == 0 || math.Abs(x) < normal || fl(math.Abs(k*x)) < least) {
-			return 0
-		}
-		return x
-	}
-	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
-	if o.BiasCorrection { // the first step forgets what was
-		rho, c = 0, 1
-	}
-	t, g := float64(theta), float64(grad)
-
-	if o.LossScale != 0 {
-		k := fl(1 / o.LossScale)
-		g = fl(k * zeroBelow(g, k, minTerm))
-	}
-	if o.Maximize {
-		g = -g
-	}
-	if o.ClipValue != 0 && math.Abs(g) > fl(o.ClipValue) {
-		g = math.Copysign(fl(o.ClipValue), g)
-	}
-	if o.WeightDecay != 0 && !o.DecoupledDecay {
-		decay := fl(o.WeightDecay)
-		g = fl(g + fl(decay*zeroBelow(t, decay, minTerm)))
-	}
-	if math.Abs(g) < 1.0/(1<<63) || c != 0 && fl(c*fl(g*g)) < normal {
-		g = 0
-	}
-
-	mean := float64(s)
-	if !(mean >= normal && fl(rho*mean) >= normal) {
-		mean = 0
-	}
-	mean = fl(fl(rho*mean) + fl(c*fl(g*g)))
-	variance, meanGrad := mean, float64(m)
-	if o.Centered {
-		meanGrad = fl(fl(rho*zeroBelow(meanGrad, rho, normal)) + fl(c*g))
-		square := fl(meanGrad * meanGrad)
-		if math.Abs(meanGrad) < 1.0/(1<<63) {
-			square = 0
-		}
-		variance = fl(mean - square)
-		if variance < normal {
-			variance = 0
-		}
-	}
-
-	var d float64
-	if o.EpsOutside {
-		d = fl(fl(math.Sqrt(variance)) + eps)
-	} else {
-		d = fl(math.Sqrt(fl(variance + max(eps, normal))))
-	}
-	var step float64
-	switch {
-	case g == 0: // and not lr/0*0
-	case o.LROutside:
-		step = fl(fl(1/d) * g)
-	default:
-		step = fl(fl(lr/d) * g)
-	}
-	buffer := float64(b)
-	if o.Momentum != 0 {
-		mu := fl(o.Momentum)
-		buffer = zeroBelow(buffer, mu, normal)
-		if o.LROutside {
-			buffer = zeroBelow(buffer, lr, normal)
-		}
-		buffer = fl(fl(mu*buffer) + step)
-		if o.Nesterov {
-			step = fl(fl(mu*buffer) + step)
-		} else {
-			step = buffer
-		}
-	}
-	if o.LROutside {
-		step = fl(lr * step)
-	}
-	if o.WeightDecay != 0 && o.DecoupledDecay {
-		k := fl(o.LR * o.WeightDecay)
-		t = fl(t - fl(k*zeroBelow(t, k, normal)))
-	}
-	if o.Momentum != 0 || g != 0 {
-		t = fl(t - step)
-	}
-	return [5]float32{float32(t), grad, float32(mean), float32(meanGrad), float32(buffer)}
-}
-
 func TestMemberOracle(t *testing.T) {
 	const n = 6000
 	r := generator(11)
@@ -337,7 +243,7 @@ func TestMemberOracle(t *testing.T) {
 		}
 		for i := range n {
 			in, out := at(d, i), at(got, i)
-			want := memberOracle(&o, in[0], in[1], in[2], in[3], in[4])
+			want := o.oracle(new(rounding), in)
 			for j := range out {
 				if !same(out[j], want[j]) {
 					t.Fatalf("%+v, of %g: %s = %g, want %g", o, in, sliceNames[j], out[j], want[j])

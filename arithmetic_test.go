@@ -1,0 +1,257 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"testing"
+
+	"github.com/seed57504d97/kernel/internal/fpflags"
+)
+
+// The arithmetic once more, from the options and in another way, and what follows
+// from it: that no operation meets a subnormal number.
+
+// A rounding computes one operation in float64, then rounds it once to float32. 53
+// bits are enough for the second rounding to be harmless (Figueroa, When is double
+// rounding innocuous?, 1995). It notes which operation was the first that met or
+// made a subnormal number.
+type rounding struct{ subnormal string }
+
+// normal is the smallest float32 that is not subnormal.
+const normal = 1.0 / (1 << 63) / (1 << 63)
+
+func fl(x float64) float64 { return float64(float32(x)) }
+
+func (r *rounding) to(what string, result float64, x, y float64) float64 {
+	result = fl(result)
+	if r.subnormal == "" && (isSubnormal(x) || isSubnormal(y) || isSubnormal(result)) {
+		r.subnormal = fmt.Sprintf("%s of %g and %g = %g", what, x, y, result)
+	}
+	return result
+}
+
+func isSubnormal(x float64) bool { return x != 0 && math.Abs(x) < normal }
+
+func (r *rounding) mul(x, y float64) float64 { return r.to("product", x*y, x, y) }
+func (r *rounding) add(x, y float64) float64 { return r.to("sum", x+y, x, y) }
+func (r *rounding) sqrt(x float64) float64   { return r.to("root", math.Sqrt(x), x, 0) }
+
+// times is k*x for a hyperparameter k, which may be what it is.
+func (r *rounding) times(k, x float64) float64 {
+	return r.to("product with a hyperparameter", k*x, x, 0)
+}
+
+// below tells whether x counts as zero: where it is subnormal, or fl(k*x) less than
+// least. NaN does not.
+func below(x, k, least float64) bool {
+	return x == x && (k == 0 || math.Abs(x) < normal || fl(math.Abs(k*x)) < least)
+}
+
+// oracle takes the step on theta, grad, s, m and b of one element. A step too small
+// to matter may be subnormal, and theta.
+func (o *RMSProp) oracle(r *rounding, in [5]float32) (out [5]float32) {
+	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
+	if o.BiasCorrection { // the first step forgets what was
+		rho, c = 0, 1
+	}
+	zeroBelow := func(x, k, least float64) float64 {
+		if below(x, k, least) {
+			return 0
+		}
+		return x
+	}
+	t, g := float64(in[0]), float64(in[1])
+
+	l2 := o.WeightDecay != 0 && !o.DecoupledDecay
+	if o.LossScale != 0 || l2 {
+		k := 1.0
+		if o.LossScale != 0 {
+			k = fl(1 / o.LossScale)
+		}
+		g = r.times(k, zeroBelow(g, k, minTerm))
+	}
+	if o.Maximize {
+		g = -g
+	}
+	if clip := fl(o.ClipValue); clip != 0 && math.Abs(g) > clip {
+		g = math.Copysign(clip, g)
+	}
+	if l2 {
+		decay := fl(o.WeightDecay)
+		g = r.add(g, r.times(decay, zeroBelow(t, decay, minTerm)))
+	}
+	if math.Abs(g) < 1.0/(1<<63) || c != 0 && fl(c*fl(g*g)) < normal {
+		g = 0
+	}
+
+	s := float64(in[2])
+	if !(s >= normal && fl(rho*s) >= normal) {
+		s = 0
+	}
+	s = r.add(r.times(rho, s), r.times(c, r.mul(g, g)))
+	v, m := s, float64(in[3])
+	if o.Centered {
+		m = r.add(r.times(rho, zeroBelow(m, rho, normal)), r.times(c, g))
+		square := 0.0
+		if !(math.Abs(m) < 1.0/(1<<63)) {
+			square = r.mul(m, m)
+		}
+		// A difference of normal numbers may be subnormal. It is exact, as a sum
+		// is, and counts as zero.
+		v = fl(s - square)
+		if v < normal {
+			v = 0
+		}
+	}
+
+	var d float64
+	if o.EpsOutside {
+		d = fl(r.sqrt(v) + eps)
+	} else {
+		d = r.sqrt(r.add(v, max(eps, normal)))
+	}
+	var u float64
+	switch {
+	case g == 0: // and not lr/0*0
+	case o.LROutside:
+		u = fl(fl(1/d) * g)
+	default:
+		u = fl(fl(lr/d) * g)
+	}
+	b := float64(in[4])
+	if o.Momentum != 0 {
+		mu := fl(o.Momentum)
+		if o.LROutside && below(b, lr, normal) {
+			b = 0
+		}
+		b = fl(r.times(mu, zeroBelow(b, mu, normal)) + u)
+		if o.Nesterov {
+			u = fl(fl(mu*b) + u)
+		} else {
+			u = b
+		}
+	}
+	if o.LROutside {
+		u = fl(lr * u)
+	}
+	if o.WeightDecay != 0 && o.DecoupledDecay {
+		k := fl(o.LR * o.WeightDecay)
+		t = fl(t - r.times(k, zeroBelow(t, k, normal)))
+	}
+	return [5]float32{float32(fl(t - u)), in[1], float32(s), float32(m), float32(b)}
+}
+
+// oracle is that of Update.
+func (h hyper) oracle(theta, grad, s float32) (float32, float32) {
+	o := RMSProp{LR: h.lr, Rho: h.rho, Eps: h.eps}
+	out := o.oracle(new(rounding), [5]float32{theta, grad, s})
+	return out[0], out[2]
+}
+
+// dying are the gradients of parameters that die, each in its way: at once, slowly,
+// vanishing to a size of their own, or coming back now and then.
+func dying(r *generator, i, step int) float32 {
+	switch i % 4 {
+	case 0:
+		return 0
+	case 1:
+		return r.symmetric() * float32(math.Pow(0.9, float64(step)))
+	case 2:
+		return float32(math.Pow(10, -float64(i)))
+	default:
+		if step%97 == 0 {
+			return r.symmetric()
+		}
+		return r.symmetric() * 1e-20
+	}
+}
+
+// No operation of a step meets or makes a subnormal number, over hundreds of steps
+// of dying parameters and from any bits.
+func TestNoSubnormals(t *testing.T) {
+	const n, steps = 48, 900
+	r := generator(41)
+	take := func(t *testing.T, o *RMSProp, where any, in [5]float32) [5]float32 {
+		var round rounding
+		out := o.oracle(&round, in)
+		if round.subnormal != "" {
+			t.Fatalf("%+v, %v, of %g: %s", *o, where, in, round.subnormal)
+		}
+		return out
+	}
+	for _, o := range optionSets {
+		for i := range n {
+			x := [5]float32{r.symmetric(), 0, 1e-3, 1e-3, 1e-3}
+			for step := range steps {
+				x[1] = dying(&r, i, step)
+				x = take(t, &o, fmt.Sprintf("parameter %d, step %d", i, step), x)
+			}
+		}
+		for i := range 3000 {
+			var x [5]float32
+			for j := range x {
+				if x[j] = specials[r.intn(len(specials))]; i%2 == 0 {
+					x[j] = math.Float32frombits(uint32(r.next()))
+				}
+			}
+			take(t, &o, "of any bits", x)
+		}
+	}
+}
+
+// The CPU has met none either, in each implementation, while parameters die. Theta
+// and the step are kept out of where they may be subnormal.
+func TestNoSubnormalsInCPU(t *testing.T) {
+	if !fpflags.Known {
+		t.Skip("this CPU's flags are not known")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tiny := []float32{1e-40, 1}
+	if !fpflags.Subnormal(func() { tiny[1] = tiny[0] * tiny[1] }) {
+		t.Skip("this CPU does not tell that it met a subnormal number")
+	}
+	const n, steps = 67, 900
+	for _, name := range ISAs() {
+		useISA(t, name)
+		for _, plan := range Plans() {
+			usePlan(t, plan)
+			for _, o := range optionSets {
+				if o.LR < 1e-10 || o.LR > 1 || o.Eps > 1 || o.EpsOutside && o.Eps < 1e-30 {
+					continue // steps too small to matter, or theta tends to none
+				}
+				// A momentum on its way to zero passes once where mu*b', or lr*u, is a
+				// step too small to matter: where all are alike, in a step or two.
+				alike, passes := o.Momentum != 0 && (o.Nesterov || o.LROutside), 0
+				if alike {
+					passes = 2
+				}
+				r := generator(43)
+				d := o.allocate(n)
+				p := o.rounded(1, 2)
+				for i := range n {
+					d[0][i], d[2][i] = 1+r.symmetric()/2, 1e-3
+					if o.Momentum != 0 {
+						d[4][i] = 1e-3
+					}
+				}
+				for step := range steps {
+					for i := range n {
+						d[1][i] = dying(&r, i, step)
+						// s - m² may be subnormal, as a difference may be.
+						if small := d[1][i] < 1e-12 && d[1][i] > -1e-12; alike || o.Centered && small {
+							d[1][i] = 0
+						}
+					}
+					c := p.call(d[0], d[1], d.state())
+					if fpflags.Subnormal(func() { c.run(n) }) {
+						if passes--; passes < 0 {
+							t.Fatalf("%s %s: %+v: step %d met a subnormal number", name, plan, o, step)
+						}
+					}
+				}
+			}
+		}
+	}
+}
