@@ -212,44 +212,67 @@ func TestNoSubnormalsInCPU(t *testing.T) {
 	if !fpflags.Subnormal(func() { tiny[1] = tiny[0] * tiny[1] }) {
 		t.Skip("this CPU does not tell that it met a subnormal number")
 	}
-	const n, steps = 67, 900
 	for _, name := range ISAs() {
-		useISA(t, name)
-		for _, plan := range Plans() {
-			usePlan(t, plan)
-			for _, o := range optionSets {
-				if o.LR < 1e-10 || o.LR > 1 || o.Eps > 1 || o.EpsOutside && o.Eps < 1e-30 {
-					continue // steps too small to matter, or theta tends to none
+		t.Run(name, func(t *testing.T) {
+			useISA(t, name)
+			for _, plan := range plans[active.Load()] {
+				if plan.ahead == 0 {
+					usePlan(t, plan.String())
+					testNoSubnormals(t)
 				}
-				// A momentum on its way to zero passes once where mu*b', or lr*u, is a
-				// step too small to matter: where all are alike, in a step or two.
-				alike, passes := o.Momentum != 0 && (o.Nesterov || o.LROutside), 0
-				if alike {
-					passes = 2
+			}
+		})
+	}
+}
+
+func testNoSubnormals(t *testing.T) {
+	const n, steps = 67, 900
+	for i, o := range optionSets {
+		if testing.Short() && i%3 != 0 {
+			continue
+		}
+		if o.LR < 1e-10 || o.LR > 1 || o.Eps > 1 || o.EpsOutside && o.Eps < 1e-30 {
+			continue // steps too small to matter, or theta tends to none
+		}
+		// A momentum on its way to zero passes once where mu*b', or lr*u, is a
+		// step too small to matter: where all are alike, in a step or two.
+		alike, passes := o.Momentum != 0 && (o.Nesterov || o.LROutside), 0
+		if alike {
+			passes = 2
+		}
+		r := generator(43)
+		d := o.allocate(n)
+		p := o.rounded(1, 2)
+		for i := range n {
+			d[0][i], d[2][i] = 1+r.symmetric()/2, 1e-3
+			if i%4 == 0 { // where the gradient is 0
+				d[0][i] *= 1e-37
+			}
+			if o.Momentum != 0 {
+				d[4][i] = 1e-3
+			}
+		}
+		for step := range steps {
+			for i := range n {
+				d[1][i] = dying(&r, i, step)
+				// s - m² may be subnormal, as a difference may be.
+				if small := d[1][i] < 1e-12 && d[1][i] > -1e-12; alike || o.Centered && small {
+					d[1][i] = 0
 				}
-				r := generator(43)
-				d := o.allocate(n)
-				p := o.rounded(1, 2)
-				for i := range n {
-					d[0][i], d[2][i] = 1+r.symmetric()/2, 1e-3
-					if o.Momentum != 0 {
-						d[4][i] = 1e-3
-					}
+			}
+			// The runtime may meet one where it interrupts us: what the kernel meets,
+			// it meets each time.
+			before, met := d.clone(), true
+			for try := 0; met && try < 3; try++ {
+				for j := range d {
+					copy(d[j], before[j])
 				}
-				for step := range steps {
-					for i := range n {
-						d[1][i] = dying(&r, i, step)
-						// s - m² may be subnormal, as a difference may be.
-						if small := d[1][i] < 1e-12 && d[1][i] > -1e-12; alike || o.Centered && small {
-							d[1][i] = 0
-						}
-					}
-					c := p.call(d[0], d[1], d.state())
-					if fpflags.Subnormal(func() { c.run(n) }) {
-						if passes--; passes < 0 {
-							t.Fatalf("%s %s: %+v: step %d met a subnormal number", name, plan, o, step)
-						}
-					}
+				c := p.call(d[0], d[1], d.state())
+				met = fpflags.Subnormal(func() { c.run(n) })
+			}
+			if met {
+				if passes--; passes < 0 {
+					t.Fatalf("%s: %+v: step %d met a subnormal number", Plan(n), o, step)
 				}
 			}
 		}

@@ -29,10 +29,23 @@ import "cmp"
 // The numbers are rounded to float32 once a call: 1-Rho, 1/LossScale and
 // LR*WeightDecay after they were computed in float64. Every operation after that
 // is one float32 operation, rounded to nearest even, and none are fused, so that
-// every implementation gives the same bits. The rules of [Update] that keep
-// subnormal numbers out hold here too, for s and m and b, and for the gradient
-// that goes into s. Such a dead element adds nothing to b, and leaves theta to
-// the decay and what momentum is left.
+// every implementation gives the same bits.
+//
+// The rules of [Update] that keep subnormal numbers out hold here too: T for the
+// gradient that goes into s, S for s and for m, 2^-126 for eps inside the root. The
+// family's own products have more of them. Each is the smallest float32 from 2^-126
+// up for which the product, rounded, reaches the bound, and no number is where the
+// factor is 0; what is smaller in magnitude counts as zero:
+//
+//	b             |Momentum*b| >= 2^-126, and |LR*b| with LROutside
+//	the gradient  |1/LossScale*grad| >= 2^-102     before LossScale and WeightDecay
+//	theta         |WeightDecay*theta| >= 2^-102    in the gradient
+//	theta         |LR*WeightDecay*theta| >= 2^-126 with DecoupledDecay, else it is left as it is
+//	m             2^-63 in m², and v 2^-126
+//
+// The bounds of 2^-102 change no bit of a gradient that counts, but where the
+// factor is 2^26 or more. An element whose gradient counts as zero adds nothing to
+// b, and leaves theta to the decay and what momentum is left.
 //
 // With only LR, Rho and Eps set, the bits are those of Update.
 //
