@@ -95,8 +95,9 @@ func (t threshold) zeroBelow(x float32) float32 {
 }
 
 // reach returns the smallest x from 2^-126 up for which |k|*x, rounded to float32,
-// is least or more. The quotient is at most half of x's last place off; products of
-// two float32 are exact in float64.
+// is least or more. The one before the nearest to the quotient is more than a third
+// of its last place below it, and so too small. Products of two float32 are exact
+// in float64.
 func reach(k, least float32) threshold {
 	limit := (float64((thresholdAt(least) - 1).float()) + float64(least)) / 2 // a tie, which goes to least, the even one
 	by := math.Abs(float64(k))
@@ -107,10 +108,7 @@ func reach(k, least float32) threshold {
 		return reachedByNone
 	}
 	x := thresholdAt(float32(limit / by))
-	if by*float64((x-1).float()) >= limit {
-		return x - 1
-	}
-	if by*float64(x.float()) < limit {
+	if by*float64(x.float()) < limit { // the quotient was rounded down
 		return x + 1
 	}
 	return x
@@ -123,12 +121,8 @@ func reachSquared(c float32) threshold {
 		return thresholdAt(minRoot)
 	}
 	least := reach(c, minNormal).float()
-	enough := func(g threshold) bool { return float32(g.float()*g.float()) >= least }
 	g := thresholdAt(float32(math.Sqrt(float64(least))))
-	if g > thresholdAt(minRoot) && enough(g-1) {
-		return g - 1
-	}
-	if !enough(g) {
+	if float32(g.float()*g.float()) < least { // the root was rounded down
 		return g + 1
 	}
 	return g
