@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What must pass in each module here: bash integrations/ci.sh
+set -euo pipefail
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# directive FILE: the go directive of a go.mod.
+directive() { sed -n 's/^go //p' "$1"; }
+
+for mod in */go.mod; do
+	module=$(dirname "$mod")
+	echo "integrations/$module"
+	cd "$module"
+
+	# Whoever requires a module needs the Go of its directive. It cannot be lower than
+	# those of the modules that it requires, and those that it names as indirect may be
+	# newer than needed: what is left without them is the lowest. That this Go will do
+	# is seen by having it check all types, go vet's first step.
+	go mod tidy -diff
+	sed '/\/\/ indirect/d; s/^go .*/go 1.17/' go.mod >"$work/go.mod"
+	cp go.sum "$work/go.sum"
+	go mod tidy -modfile="$work/go.mod" 2>"$work/tidy" || { cat "$work/tidy"; exit 1; }
+	lowest=$(directive "$work/go.mod")
+	if [ "$(directive go.mod)" != "$lowest" ]; then
+		echo "its go directive is $(directive go.mod), go $lowest is enough, where no indirect requirement is newer than needed"
+		exit 1
+	fi
+	release=$lowest
+	[[ $release == *.*.* ]] || release+=.0
+	GOTOOLCHAIN=go$release go vet ./...
+
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go vet ./...
+	go vet -tags purego ./...
+	go test ./...
+	go test -tags purego ./...
+	cd ..
+done
