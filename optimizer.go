@@ -25,6 +25,7 @@ type Param struct {
 
 	State   *State   // nil: Step makes it and sets it here
 	Options *RMSProp // of this tensor, such as no weight decay for a bias; nil: the Optimizer's
+	Name    string   // what errors call the tensor; empty: params[i]
 }
 
 // Optimizer takes steps on many tensors and many cores. The bits are those of
@@ -126,7 +127,7 @@ type Report struct {
 //
 // Everything is checked before anything is written: the error joins an
 // [*ArgumentError] for each problem of the options and of each tensor, by its
-// index in params, and everything is as it was, the States that are nil too. No
+// Name or its index in params, and everything is as it was, the States that are nil too. No
 // two slices may overlap in memory, whether or not a tensor has a gradient in this
 // step, except that gradients may be shared without ZeroGrad.
 //
@@ -486,6 +487,9 @@ func (p *Optimizer) gradientsApart(params []Param) bool {
 	return p.gradsApart
 }
 
+// name is what errors call tensor i.
+func (q *Param) name(i int) string { return cmp.Or(q.Name, fmt.Sprintf("params[%d]", i)) }
+
 // problems says all that is wrong.
 func (p *Optimizer) problems(params []Param) error {
 	var wrong problems
@@ -499,7 +503,7 @@ func (p *Optimizer) problems(params []Param) error {
 	seen := map[*RMSProp]bool{}
 	var spans []span
 	for i, param := range params {
-		name, n := fmt.Sprintf("params[%d]", i), len(param.Theta)
+		name, n := param.name(i), len(param.Theta)
 		if o := param.Options; o != nil && !seen[o] {
 			seen[o] = true
 			o.check(&wrong, name+".Options.")
@@ -513,7 +517,8 @@ func (p *Optimizer) problems(params []Param) error {
 		spans = appendTensor(spans, i, param.Theta, param.Grad, param.State, p.ZeroGrad)
 	}
 	wrong.overlaps(spans, func(slice int32) string {
-		name := fmt.Sprintf("params[%d]", slice/slicesPerTensor)
+		i := int(slice / slicesPerTensor)
+		name := params[i].name(i)
 		return sliceName(slice, name+".Theta", name+".Grad", name+".State")
 	})
 	return wrong.join()

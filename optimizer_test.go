@@ -844,6 +844,10 @@ func TestOptimizerErrors(t *testing.T) {
 		{func(p *Optimizer, params []Param) { params[2].State.MeanSquare = memory[70:79] },
 			[]string{"len(params[2].State.MeanSquare) = 9, len(params[2].Theta) = 10: lengths must be equal"}},
 		{func(p *Optimizer, params []Param) { params[0].State.Step = -3 }, []string{"params[0].State.Step = -3: must not be negative"}},
+		{func(p *Optimizer, params []Param) { params[2].Name, params[2].State.Step = "embedding", -3 },
+			[]string{"embedding.State.Step = -3: must not be negative"}},
+		{func(p *Optimizer, params []Param) { params[2].Name, params[2].Theta = "tied", params[0].Theta },
+			[]string{overlap("params[0].Theta", "tied.Theta", 0, 10)}},
 		// What has no gradient is checked, too.
 		{func(p *Optimizer, params []Param) { params[2].Grad, params[2].State.MeanSquare = nil, nil },
 			[]string{"len(params[2].State.MeanSquare) = 0, len(params[2].Theta) = 10: lengths must be equal"}},
