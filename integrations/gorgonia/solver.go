@@ -11,7 +11,6 @@ package gorgoniakernel
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"unsafe"
 
 	"github.com/seed57504d97/kernel"
@@ -101,7 +100,7 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 		if noGrad != nil {
 			problems = append(problems, fmt.Errorf("gorgoniakernel: gradient of %q: %w", name, noGrad))
 		}
-		params[i] = kernel.Param{Theta: theta, Grad: grad, State: s.States[name]}
+		params[i] = kernel.Param{Theta: theta, Grad: grad, State: s.States[name], Name: name}
 		place[name] = i
 	}
 	if problems != nil {
@@ -113,7 +112,7 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	}
 	report, err := s.optimizer.Step(params)
 	if err != nil {
-		return withNames(err, place)
+		return err
 	}
 	s.Report = report
 	if s.States == nil {
@@ -150,13 +149,4 @@ func floats(v gorgonia.Value, err error) ([]float32, error) {
 		return nil, fmt.Errorf("tensor of %v, %v: must be float32 in Go's memory, contiguous, row-major, not transposed, not masked", v.Dtype(), v.DataOrder())
 	}
 	return nil, fmt.Errorf("%T: must be a *gorgonia.F32 or a *tensor.Dense", v)
-}
-
-// withNames puts the nodes' names where err has their places in params.
-func withNames(err error, place map[string]int) error {
-	var names []string
-	for name, i := range place {
-		names = append(names, fmt.Sprintf("params[%d]", i), fmt.Sprintf("%q", name))
-	}
-	return errors.New(strings.NewReplacer(names...).Replace(err.Error()))
 }
