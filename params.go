@@ -158,7 +158,10 @@ func meanThresholds(rho, c float32) (minGrad, minMean threshold) {
 // roundUpdate sets p to the numbers of [Update]. 1 - rho is subtracted in float64:
 // in float32 it would be off by 1.3e-5 of itself at rho = 0.999.
 func (p *params) roundUpdate(lr, rho, eps float64) {
-	p.lr, p.rho, p.c, p.eps = float32(lr), float32(rho), float32(1-rho), max(float32(eps), minNormal)
+	p.lr, p.rho, p.c, p.eps = float32(lr), float32(rho), float32(1-rho), float32(eps)
+	if p.eps < minNormal {
+		p.eps = minNormal
+	}
 	p.minGrad, p.minMean = meanThresholds(p.rho, p.c)
 	p.options, p.plain = 0, true
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -226,6 +227,28 @@ func TestPlanConcurrent(t *testing.T) {
 			t.Errorf("Plan(%d) = %q, not one of %q", n, Plan(n), Plans())
 		}
 	})
+}
+
+// A root is taken in software only where s + eps cannot be below 2^-100, and
+// nothing is prefetched behind the end of the arrays.
+func TestPlanTaken(t *testing.T) {
+	p := plan{vectors: 4, software: 2, ahead: 256}
+	for eps, want := range map[float64]int{1: 2, minRootEps: 2, float64(math.Nextafter32(minRootEps, 0)): 0, 0: 0} {
+		c := call{n: chunk, p: hyper{0.1, 0.9, eps}.params()}
+		if c.take(&p, 0); c.software != want {
+			t.Errorf("eps = %g: %d roots in software, want %d", eps, c.software, want)
+		}
+	}
+	for left, want := range map[int]int{0: 64, 60: 4, 64: 0, chunk: 64 - chunk} {
+		c := call{n: chunk, p: usual.params()}
+		if c.take(&p, left); c.stop != want {
+			t.Errorf("%d elements behind the chunk: stops prefetching at %d, want %d", left, c.stop, want)
+		}
+	}
+	c := call{n: chunk, p: usual.params()}
+	if c.take(&plan{vectors: 2}, chunk); c.stop <= chunk || c.vectors != 2 {
+		t.Errorf("%d vectors, stops prefetching at %d of %d", c.vectors, c.stop, chunk)
+	}
 }
 
 func TestSetPlan(t *testing.T) {
