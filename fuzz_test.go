@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -45,7 +44,7 @@ func FuzzUpdate(f *testing.F) {
 			useISA(t, name)
 			gotTheta, gotGrad, gotS := decode(data, at)
 			err := recovered(func() { Update(gotTheta, gotGrad, gotS, lr, rho, eps) })
-			if _, ok := errors.AsType[*ArgumentError](err); ok == allowed || err != nil && !ok {
+			if _, ok := errorAs[*ArgumentError](err); ok == allowed || err != nil && !ok {
 				t.Fatalf("%s: lr = %v, rho = %v, eps = %v: panic value %v", name, lr, rho, eps, err)
 			}
 			requireSame(t, name+": theta", gotTheta, wantTheta)
@@ -132,7 +131,7 @@ func FuzzMember(f *testing.F) {
 			useISA(t, name)
 			got := input()
 			err := recovered(func() { o.Update(got[0], got[1], got.state()) })
-			if _, ok := errors.AsType[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
+			if _, ok := errorAs[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
 				t.Fatalf("%s: %+v: panic value %v, Validate() = %v", name, o, err, wrong)
 			}
 			got.requireSame(t, name, want)

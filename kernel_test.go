@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -13,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"unsafe"
 )
@@ -383,7 +381,7 @@ func TestConcurrent(t *testing.T) {
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
 		gotTheta, gotS := slices.Clone(theta), slices.Clone(s)
 		Update(wantTheta, grad, wantS, usual.lr, usual.rho, usual.eps)
-		var wg sync.WaitGroup
+		var wg waitGroup
 		for at := 0; at < n; at += 101 { // neighbours share a cache line and a vector
 			end := min(n, at+101)
 			wg.Go(func() {
@@ -485,7 +483,7 @@ func TestPanics(t *testing.T) {
 			err := recovered(func() {
 				Update(test.theta, test.grad, test.s, test.lr, test.rho, test.eps)
 			})
-			argument, ok := errors.AsType[*ArgumentError](err)
+			argument, ok := errorAs[*ArgumentError](err)
 			if !ok {
 				t.Errorf("panic value %v, want an *ArgumentError: %s", err, test.want)
 			} else if want := "kernel: " + test.want; argument.Error() != want {
@@ -571,7 +569,7 @@ func TestEnvironment(t *testing.T) {
 		return string(out), err
 	}
 	out, err := start("", ISAs()[0])
-	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited ||
+	if _, exited := errorAs[*exec.ExitError](err); err != nil && !exited ||
 		strings.HasPrefix(out, "of ") && !strings.HasPrefix(out, "of "+all+"\n") {
 		t.Skip("an emulator runs this test, but not what it starts:", err)
 	}

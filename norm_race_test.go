@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -18,7 +17,7 @@ func TestSumSquaresRaceIsReported(t *testing.T) {
 	x := make([]float32, normBlock+100)
 	if at := os.Getenv(variable); at != "" {
 		at, blocks := strings.CutPrefix(at, "blockSums, ")
-		var wg sync.WaitGroup
+		var wg waitGroup
 		for range 2 {
 			wg.Go(func() {
 				if blocks {

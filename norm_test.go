@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/big"
 	"slices"
-	"sync"
 	"testing"
 )
 
@@ -287,7 +286,7 @@ func TestBlockSums(t *testing.T) {
 			for _, workers := range []int{1, 2, 3, 8} {
 				sums := make([]float64, blocks+1) // one more than there are
 				sums[blocks] = canary
-				var wg sync.WaitGroup
+				var wg waitGroup
 				for w := range workers {
 					from, to := blocks*w/workers, blocks*(w+1)/workers
 					wg.Go(func() { blockSums(sums[from:to], x[from*normBlock:min(to*normBlock, n)]) })
@@ -315,7 +314,7 @@ func TestSumSquaresConcurrent(t *testing.T) {
 	sumKinds[0].fill(&r, x)
 	want := genericSum(x)
 	defer SetISA(ISA())
-	var wg sync.WaitGroup
+	var wg waitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for range 50 {

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -441,7 +440,7 @@ func (s *script) step(t testing.TB, where any) {
 	if restore := s.spoil(); s.choose(3) == 0 && restore != nil {
 		before := cloneParams(s.params)
 		report, err := s.p.Step(s.params)
-		if _, ok := errors.AsType[*ArgumentError](err); !ok || report != (Report{}) {
+		if _, ok := errorAs[*ArgumentError](err); !ok || report != (Report{}) {
 			t.Fatalf("%v: Step = %v, %v, want an *ArgumentError", where, report, err)
 		}
 		requireSameParams(t, fmt.Sprint(where, ": after an error"), s.params, before)
@@ -785,7 +784,7 @@ func requireStepError(t *testing.T, opt *Optimizer, params []Param, want ...stri
 	t.Helper()
 	before := cloneParams(params)
 	report, err := opt.Step(params)
-	if _, ok := errors.AsType[*ArgumentError](err); !ok || report != (Report{}) {
+	if _, ok := errorAs[*ArgumentError](err); !ok || report != (Report{}) {
 		t.Errorf("Step = %+v, %v, want %q", report, err, want)
 		return
 	}

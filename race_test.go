@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -18,7 +17,7 @@ func TestRaceIsReported(t *testing.T) {
 	if slice := os.Getenv(variable); slice != "" {
 		theta, grad, s, m, b := shared(), shared(), shared(), shared(), shared()
 		slice, member := strings.CutPrefix(slice, "member ")
-		var wg sync.WaitGroup
+		var wg waitGroup
 		for range 2 {
 			wg.Go(func() {
 				t1, s1 := shared(), shared()

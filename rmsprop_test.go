@@ -589,7 +589,7 @@ func TestRMSPropValidate(t *testing.T) {
 			}
 			continue
 		}
-		if _, ok := errors.AsType[*ArgumentError](err); !ok {
+		if _, ok := errorAs[*ArgumentError](err); !ok {
 			t.Errorf("Validate() = %v, want *ArgumentErrors: %s", err, test.want)
 			continue
 		}
@@ -612,7 +612,7 @@ func TestRMSPropValidate(t *testing.T) {
 func requirePanic(t *testing.T, want string, f func()) {
 	t.Helper()
 	err := recovered(f)
-	argument, ok := errors.AsType[*ArgumentError](err)
+	argument, ok := errorAs[*ArgumentError](err)
 	if !ok {
 		t.Errorf("panic value %v, want an *ArgumentError: %s", err, want)
 		return
@@ -723,7 +723,7 @@ func TestRMSPropPanics(t *testing.T) {
 				"Update":     func() { both.Update(d[0], d[1], d.state()) },
 				"UpdateRows": func() { both.UpdateRows(d[0], d[1], d.state(), []int{0, 1}, 2) },
 			} {
-				if _, ok := errors.AsType[*ArgumentError](recovered(f)); !ok {
+				if _, ok := errorAs[*ArgumentError](recovered(f)); !ok {
 					t.Errorf("%s: no panic where %s is %s", name, sliceNames[i], sliceNames[j])
 				}
 			}

@@ -5,7 +5,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sync"
 	"testing"
 )
 
@@ -39,7 +38,7 @@ func TestExhaustive(t *testing.T) {
 		}
 		bad := badEstimates(t)
 		exponents := make(chan int)
-		var wg sync.WaitGroup
+		var wg waitGroup
 		for range runtime.GOMAXPROCS(0) {
 			wg.Go(func() {
 				b := rootBatch{bad: bad}
@@ -212,7 +211,7 @@ func TestRootModel(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			const one, four = 0x3f800000, 0x40800000
-			var wg sync.WaitGroup
+			var wg waitGroup
 			workers := uint32(runtime.GOMAXPROCS(0))
 			for w := range workers {
 				wg.Go(func() {

@@ -52,7 +52,7 @@ func run() (status int, err error) {
 	test.Env = append(env, "HOME=/tmp", "PATH=/")
 	test.Stdout, test.Stderr = os.Stdout, os.Stdout
 	err = test.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
 		return exit.ExitCode(), nil
 	}
 	if err != nil {
