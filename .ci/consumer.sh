@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Requires the package as a stranger does: go get from a module proxy, go mod
+# vendor, build, run, in a module of its own that is thrown away. It fails
+# where the go directive of that module was raised, or where it got other
+# modules than the README says.
+#
+#	.ci/consumer.sh              with the Go that there is
+#	.ci/consumer.sh go1.24.13    with that one
+#
+# What is required is the last commit and what has changed since in files that
+# git knows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+module=$(go list -m)
+directive=1.24.0
+modules="$module github.com/klauspost/cpuid/v2 golang.org/x/sys"
+
+fail() { echo "consumer.sh: $*" >&2; exit 1; }
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/kernel-consumer.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+go=$(GOTOOLCHAIN="${1:-auto}" go env GOROOT)/bin/go
+
+# A proxy in a folder. A module's zip has no folder with a go.mod of its own.
+commit=$(git stash create)
+version=v0.0.1
+proxy=$work/proxy/$module/@v
+mkdir -p "$proxy"
+nested=()
+while read -r file; do nested+=(":!${file%/go.mod}"); done < <(git ls-files '*/go.mod')
+git archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" "${commit:-HEAD}" -- . "${nested[@]}"
+cp go.mod "$proxy/$version.mod"
+echo "{\"Version\":\"$version\"}" >"$proxy/$version.info"
+echo "$version" >"$proxy/list"
+for name in $modules; do
+	[ "$name" = "$module" ] || grep -q "${name%/v[0-9]}" README.md || fail "README.md does not name $name"
+done
+
+# A module cache of its own, since the version above is another one tomorrow.
+# With GOTOOLCHAIN=local, what asks for a newer Go is an error.
+export GOPROXY="file://$work/proxy,file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
+export GOMODCACHE=$work/cache GONOSUMDB=$module GOFLAGS=-modcacherw GOTOOLCHAIN=local GOWORK=off
+mkdir "$work/consumer"
+cd "$work/consumer"
+cat >main.go <<'GO'
+package main
+
+import (
+	"fmt"
+
+	"github.com/seed57504d97/kernel"
+)
+
+func main() {
+	theta, grad, s := []float32{1}, []float32{2}, []float32{0}
+	kernel.Update(theta, grad, s, 0.5, 0.75, 0)
+	fmt.Println(theta, s, kernel.ISA())
+}
+GO
+cat >go.mod <<MOD
+module example.com/consumer
+
+go $directive
+MOD
+"$go" get "$module"
+"$go" mod tidy
+"$go" mod vendor
+cat go.mod
+grep -qx "go $directive" go.mod || fail "go.mod's directive is no longer $directive"
+! grep -q toolchain go.mod || fail "go.mod asks for a toolchain"
+got=$(sed -n 's/^# \([^ ]*\) .*/\1/p' vendor/modules.txt | sort | xargs)
+[ "$got" = "$(printf '%s\n' $modules | sort | xargs)" ] || fail "vendored: $got; want: $modules"
+got=$(cut -d' ' -f1 go.sum | sort -u | xargs)
+[ "$got" = "$(printf '%s\n' $modules | sort | xargs)" ] || fail "in go.sum: $got; want: $modules"
+
+export GOPROXY=off GOFLAGS=-mod=vendor
+CGO_ENABLED=0 GOARCH=arm64 "$go" build -o "$work/binary" . # go mod vendor took its assembly, too
+CGO_ENABLED=0 "$go" build -o "$work/binary" .
+out=$("$work/binary")
+echo "$out"
+# s = 0.25 * 2², theta = 1 - 0.5/sqrt(1)*2
+case $out in
+"[0] [1] "*) ;;
+*) fail "Update's result is wrong: $out" ;;
+esac
