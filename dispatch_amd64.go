@@ -2,13 +2,21 @@
 
 package kernel
 
-import "github.com/klauspost/cpuid/v2"
+import (
+	"runtime"
 
-// detect includes the operating system's support: cpuid looks at XCR0.
+	"github.com/klauspost/cpuid/v2"
+	"golang.org/x/sys/cpu"
+)
+
+// detect includes the operating system's support: cpuid looks at XCR0. macOS
+// 10.15.6 to 12.1 lose the mask registers at a signal (go.dev/issue/49233), and
+// Go's own library is what looks at the version.
 func detect() []isa {
 	var found []isa
 	avx2 := cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3)
-	if avx2 && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL) {
+	keepsMasks := runtime.GOOS != "darwin" || cpu.X86.HasAVX512F
+	if avx2 && keepsMasks && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL) {
 		found = append(found, isaAVX512)
 	}
 	if avx2 {
