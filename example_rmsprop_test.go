@@ -11,6 +11,31 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
+// Conventions of one's own, here of a framework without a preset: up the gradient,
+// which is clipped by value, PyTorch's momentum and eps, Keras's decay, and a mean square
+// that starts at 1.
+func ExampleRMSProp() {
+	o := kernel.RMSProp{
+		LR: 0.1, Rho: 0.9, Eps: 1e-8,
+		ClipValue: 1, Maximize: true,
+		Momentum: 0.5, LROutside: true, EpsOutside: true,
+		WeightDecay: 0.1, DecoupledDecay: true,
+		InitialMeanSquare: 1,
+	}
+	if err := o.Validate(); err != nil {
+		fmt.Println(err)
+	}
+	theta := []float32{1}
+	st := o.NewState(len(theta))
+	for range 2 {
+		o.Update(theta, []float32{3}, st) // s = 0.9*1 + 0.1*1² = 1, b = 0.5*b - 1, theta = theta - 0.1*0.1*theta - 0.1*b
+		fmt.Printf("theta = %.4f, s = %.1f, b = %.1f\n", theta[0], st.MeanSquare[0], st.Momentum[0])
+	}
+	// Output:
+	// theta = 1.0900, s = 1.0, b = -1.0
+	// theta = 1.2291, s = 1.0, b = -1.5
+}
+
 // Trains with Keras's conventions: minimises (theta - 3)².
 func ExampleKeras() {
 	o := kernel.Keras()
@@ -157,6 +182,25 @@ func ExampleOptimizer_clipNorm() {
 	// Output: norm 5000, s = 0.036 and 0.064
 }
 
+// What a step has found: the norm, also of a step that it left out.
+func ExampleReport() {
+	opt := &kernel.Optimizer{Options: kernel.Keras(), ClipNorm: math.Inf(1)} // no limit, only measured
+	params := []kernel.Param{{Theta: make([]float32, 2), Grad: []float32{3, 4}}}
+	for range 2 {
+		report, err := opt.Step(params)
+		if err != nil {
+			fmt.Println(err)
+		}
+		show(report)
+		params[0].Grad[0] = float32(math.Inf(-1))
+	}
+	// Output:
+	// norm 5, skipped: false
+	// norm +Inf, skipped: true
+}
+
+func show(report kernel.Report) { fmt.Printf("norm %v, skipped: %v\n", report.Norm, report.Skipped) }
+
 // Mixed precision: the loss was multiplied by 1024, the gradient overflowed, the
 // step is skipped and the loss scale halved.
 func ExampleOptimizer_skipNonFinite() {
@@ -256,9 +300,10 @@ func ExampleCoalesceRows() {
 func ExampleRMSProp_dqn() {
 	o := kernel.RMSProp{LR: 0.00025, Rho: 0.95, Eps: 0.01, Centered: true}
 	theta := []float32{0}
-	o.Update(theta, []float32{1}, o.NewState(1)) // 0.00025/sqrt(0.05 - 0.05² + 0.01)
-	fmt.Printf("%.6f\n", theta[0])
-	// Output: -0.001043
+	st := o.NewState(len(theta))
+	o.Update(theta, []float32{1}, st) // 0.00025/sqrt(0.05 - 0.05² + 0.01)
+	fmt.Printf("%.6f: mean %.2f, mean square %.2f\n", theta[0], st.MeanGrad[0], st.MeanSquare[0])
+	// Output: -0.001043: mean 0.05, mean square 0.05
 }
 
 // l2reg of Gorgonia is not scaled by the learning rate.

@@ -32,7 +32,7 @@ func ExampleArgumentError() {
 	defer func() {
 		var wrong *kernel.ArgumentError
 		if err, ok := recover().(error); ok && errors.As(err, &wrong) {
-			fmt.Println(wrong)
+			fmt.Println(wrong.Error())
 		}
 	}()
 	kernel.Update(make([]float32, 4), make([]float32, 3), make([]float32, 4), 0.1, 0.9, 1e-7)
@@ -64,4 +64,39 @@ func ExampleAdviseHugePages() {
 	kernel.Update(theta, grad, s, 0.001, 0.9, 1e-7)
 	fmt.Println(theta[0])
 	// Output: 0
+}
+
+// The parameters' own type may be the hyperparameters': here a schedule in float32.
+func ExampleFloat() {
+	fmt.Printf("%.4f %.4f\n", descend(float32(0.1), 0.5), descend(0.1, 0.5))
+	// Output: 0.7448 0.7448
+}
+
+// descend takes two steps with a learning rate that falls by a factor.
+func descend[F kernel.Float](lr, factor F) float32 {
+	theta, grad, s := []float32{1}, []float32{2}, []float32{1}
+	for range 2 {
+		kernel.Update(theta, grad, s, lr, 0.9, 1e-7)
+		lr *= factor
+	}
+	return theta[0]
+}
+
+// All plans give the same bits: which one a long call takes is a question of speed.
+func ExampleSetPlan() {
+	defer kernel.SetPlan("") // let long calls find the fastest again
+	results := map[float32]bool{}
+	for _, name := range kernel.Plans() {
+		if err := kernel.SetPlan(name); err != nil {
+			fmt.Println(err)
+		}
+		theta, grad, s := []float32{1}, []float32{0.3}, []float32{0.2}
+		kernel.Update(theta, grad, s, 0.1, 0.9, 1e-7)
+		results[theta[0]] = true
+		if kernel.Plan(len(theta)) != name {
+			fmt.Println("another plan than", name)
+		}
+	}
+	fmt.Println(results)
+	// Output: map[0.93099344:true]
 }

@@ -15,12 +15,12 @@ import (
 // Param is a tensor to train, as a step takes it: its elements, their gradient
 // and the state that belongs to them.
 type Param struct {
-	Theta []float32
+	Theta []float32 // the parameters, which the step moves
 
 	// Grad is the gradient. Where it is nil, as that of a layer which is frozen or
 	// which this batch has not used, the step leaves Theta and State alone. A
 	// gradient of zero does not: the means and the momentum decay, and momentum and
-	// weight decay move Theta. A tensor without elements takes part with either.
+	// weight decay move Theta. A tensor without elements has no gradient to be nil: it takes part.
 	Grad []float32
 
 	State   *State   // nil: Step makes it and sets it here
@@ -105,7 +105,7 @@ type group struct {
 // that is the tensor-th in order.
 type cut struct{ tensor, at int }
 
-// Report is what a step has done.
+// Report is what [Optimizer.Step] has done.
 type Report struct {
 	// Norm is the Euclidean norm of all gradients together, divided by LossScale:
 	// the root of the sum of their [SumSquares], in the order of params, over

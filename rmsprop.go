@@ -156,10 +156,11 @@ func GoMLX() RMSProp {
 	return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-7, EpsOutside: true, DecoupledDecay: true, BiasCorrection: true}
 }
 
-// State is what an optimizer remembers of one tensor from step to step: plain
-// data, to be saved with encoding/gob or, as long as it holds neither NaN nor
-// infinities, encoding/json. Training resumed from it continues bit for bit, on
-// another CPU and with another number of workers, too.
+// State is what an optimizer remembers of one tensor from step to step, with as
+// many elements in each slice as the tensor has: plain data, to be saved with
+// encoding/gob or, as long as it holds neither NaN nor infinities, encoding/json.
+// Training resumed from it continues bit for bit, on another CPU and with another
+// number of workers, too.
 type State struct {
 	Step       int       // how many steps have been taken; BiasCorrection goes by it
 	MeanSquare []float32 // s: running mean of grad²

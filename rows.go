@@ -7,7 +7,7 @@ import "slices"
 // row i of grad updates row rows[i] of them, with the bits that Update gives
 // there. All other rows are left alone: neither do their means and momentum
 // decay, nor does their theta, which is what TensorFlow calls the sparse
-// update. A row whose gradient is zero is another thing when it is listed.
+// update. A row that is listed with a gradient of zero is not left alone.
 //
 // [CoalesceRows] makes a gradient that has a row for each use of a row into one
 // that fits here. Sorted rows are fastest: neighbours take one step together.
@@ -78,9 +78,10 @@ func part(x []float32, start, end int) []float32 {
 // float32 sums in the order of the list, and the rows of the result stand in the
 // order of their first occurrence, so that the bits are the same everywhere.
 //
-// What it is given stays as it is. It returns just that where no row is listed
-// twice, and new slices otherwise. It panics with an [*ArgumentError] if width is
-// not positive or grad does not have a row for each of rows.
+// What it is given stays as it is. It returns grad and rows themselves where no
+// row is listed twice, and new slices otherwise. It panics with an
+// [*ArgumentError] if width is not positive or grad does not have a row for each
+// of rows.
 func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
 	var p problems
 	p.width(width)

@@ -1,0 +1,96 @@
+package kernel
+
+import (
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Every exported name, fields and methods too, is in an example that runs.
+func TestExamples(t *testing.T) {
+	paths, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fset := token.NewFileSet()
+	parse := func(path string) *ast.File {
+		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	exported, shown := map[string]token.Pos{}, map[string]bool{}
+	for _, path := range paths {
+		file := parse(path)
+		if !strings.HasSuffix(path, "_test.go") {
+			for name, pos := range exportedNames(file) {
+				exported[name] = pos
+			}
+			continue
+		}
+		for _, example := range doc.Examples(file) {
+			if example.Output == "" {
+				t.Errorf("%s: Example%s has no output: it does not run", path, example.Name)
+			}
+			code := ast.Node(example.Code)
+			if example.Play != nil { // with what it calls
+				code = example.Play
+			}
+			ast.Inspect(code, func(n ast.Node) bool {
+				if name, ok := n.(*ast.Ident); ok {
+					shown[name.Name] = true
+				}
+				return true
+			})
+		}
+	}
+	for name, pos := range exported {
+		if !shown[name] {
+			t.Errorf("%v: no example has %s", fset.Position(pos), name)
+		}
+	}
+	if len(exported) < 50 {
+		t.Errorf("only %d names: %v", len(exported), exported)
+	}
+}
+
+// exportedNames are those at the top of the file, and those of fields and methods of
+// exported types.
+func exportedNames(file *ast.File) map[string]token.Pos {
+	names := map[string]token.Pos{}
+	ast.FileExports(file) // leaves out all else
+	ast.Inspect(file, func(n ast.Node) bool {
+		var found []*ast.Ident
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			if n.Recv != nil { // *T or T
+				receiver := n.Recv.List[0].Type
+				if star, ok := receiver.(*ast.StarExpr); ok {
+					receiver = star.X
+				}
+				if !receiver.(*ast.Ident).IsExported() {
+					return false
+				}
+			}
+			found = []*ast.Ident{n.Name}
+		case *ast.TypeSpec:
+			found = []*ast.Ident{n.Name}
+		case *ast.ValueSpec:
+			found = n.Names
+		case *ast.Field:
+			found = n.Names
+		}
+		for _, name := range found {
+			if name.IsExported() {
+				names[name.Name] = name.Pos()
+			}
+		}
+		return true
+	})
+	return names
+}
