@@ -1,0 +1,116 @@
+//go:build unix
+
+package kernel
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// isaWords are in the names of the functions that read the slices.
+var isaWords = map[string]string{"avx512": "AVX512", "avx2": "AVX2", "neon": "NEON", "generic": "Generic"}
+
+// The bits are right whichever implementation computes them, so that one which
+// does not get the work is noticed by nobody. Here the last page of the gradient
+// may not be read: the fault tells which function tried to.
+func TestDispatch(t *testing.T) {
+	page := os.Getpagesize() / 4
+	const n = 2*chunk + 300
+	forbidden := forbiddenEnd(t, n+page)
+	both := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}
+	centered, momentum, clipped, corrected := both, both, Keras(), GoMLX()
+	centered.Momentum, momentum.Centered = 0, false
+	clipped.ClipValue = 1
+	type call struct {
+		name string
+		f    func(grad []float32)
+	}
+	calls := []call{
+		{"Update", func(grad []float32) { Update(make([]float32, len(grad)), grad, make([]float32, len(grad)), 0.1, 0.9, 1e-7) }},
+		{"SumSquares", func(grad []float32) { SumSquares(grad) }},
+	}
+	for name, o := range map[string]RMSProp{"Keras": Keras(), "PyTorch": PyTorch(), "centered": centered, "momentum": momentum, "both": both,
+		"clipped": clipped, "corrected": corrected} {
+		calls = append(calls,
+			call{"RMSProp.Update, " + name, func(grad []float32) { o.Update(make([]float32, len(grad)), grad, o.NewState(len(grad))) }},
+			call{"RMSProp.UpdateRows, " + name, func(grad []float32) {
+				o.UpdateRows(make([]float32, len(grad)), grad, o.NewState(len(grad)), []int{0}, len(grad))
+			}},
+			call{"Optimizer.Step, " + name, func(grad []float32) {
+				mustStep(t, &Optimizer{Options: o, Workers: 1}, []Param{{Theta: make([]float32, len(grad)), Grad: grad}})
+			}},
+			call{"Optimizer.Step, zeroing, " + name, func(grad []float32) {
+				mustStep(t, &Optimizer{Options: o, Workers: 1, ZeroGrad: true}, []Param{{Theta: make([]float32, len(grad)), Grad: grad}})
+			}})
+	}
+	calls = append(calls, call{"Optimizer's norm", func(grad []float32) {
+		mustStep(t, &Optimizer{Options: both, Workers: 1, ClipNorm: 1}, []Param{{Theta: make([]float32, len(grad)), Grad: grad}})
+	}})
+	forEachISA(t, func(t *testing.T) {
+		want := isaWords[ISA()]
+		for _, length := range []int{9, 300, n} { // AVX-512 leaves 8 to AVX2
+			grad := forbidden[len(forbidden)-page:][:min(length, page)]
+			if length > page {
+				grad = forbidden[len(forbidden)-page-length+1:][:length] // all but the last element may be read
+			}
+			for _, call := range calls {
+				if at := faultingFunction(t, func() { call.f(grad) }); !strings.Contains(at, want) {
+					t.Errorf("%s of %d elements is the work of %s, not of a function for %s", call.name, length, at, want)
+				}
+			}
+		}
+	})
+}
+
+// forbiddenEnd returns n elements or a few more, of which the last page may be
+// neither read nor written.
+func forbiddenEnd(t *testing.T, n int) []float32 {
+	t.Helper()
+	page := os.Getpagesize()
+	size := (4*n + page - 1) / page * page
+	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("no anonymous mappings here:", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Munmap(memory) })
+	if err := unix.Mprotect(memory[size-page:], unix.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&memory[0])), size/4)
+}
+
+// faultingFunction returns the function in which f touches memory that it may not.
+func faultingFunction(t *testing.T, f func()) (name string) {
+	t.Helper()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if recover() == nil {
+			t.Error("no fault")
+			return
+		}
+		var pcs [50]uintptr
+		frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])
+		for faulted := false; ; {
+			frame, more := frames.Next()
+			if faulted && !strings.HasPrefix(frame.Function, "runtime.") {
+				name = frame.Function
+				return
+			}
+			faulted = faulted || frame.Function == "runtime.sigpanic"
+			if !more {
+				return
+			}
+		}
+	}()
+	f()
+	return ""
+}
