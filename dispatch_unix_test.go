@@ -33,7 +33,9 @@ func TestDispatch(t *testing.T) {
 		f    func(grad []float32)
 	}
 	calls := []call{
-		{"Update", func(grad []float32) { Update(make([]float32, len(grad)), grad, make([]float32, len(grad)), 0.1, 0.9, 1e-7) }},
+		{"Update", func(grad []float32) {
+			Update(make([]float32, len(grad)), grad, make([]float32, len(grad)), 0.1, 0.9, 1e-7)
+		}},
 		{"SumSquares", func(grad []float32) { SumSquares(grad) }},
 	}
 	for name, o := range map[string]RMSProp{"Keras": Keras(), "PyTorch": PyTorch(), "centered": centered, "momentum": momentum, "both": both,

@@ -146,6 +146,9 @@ func (c *checkpoint) write(path string) error {
 	return nil
 }
 
+// sync is (*os.File).Sync, but for the test that looks when it is called.
+var sync = (*os.File).Sync
+
 // replace gives a file new content, all of it or, whenever it fails or the
 // program or the machine stops, none.
 func replace(path string, write func(io.Writer) error) (err error) {
@@ -162,7 +165,7 @@ func replace(path string, write func(io.Writer) error) (err error) {
 	}()
 	err = write(file)
 	if err == nil {
-		err = file.Sync() // before the name is on it
+		err = sync(file) // before the name is on it
 	}
 	if closed := file.Close(); err == nil {
 		err = closed
@@ -176,7 +179,7 @@ func replace(path string, write func(io.Writer) error) (err error) {
 	// The new name reaches the disk with the folder. Not every system can sync
 	// that; without, the old content may come back when the machine stops.
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		dir.Sync()
+		sync(dir)
 		dir.Close()
 	}
 	return nil

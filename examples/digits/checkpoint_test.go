@@ -303,6 +303,42 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// The new content is on the disk before it has the name, and the name before
+// replace is done. A disk that fails is an error, and the old content stays.
+func TestReplaceSyncs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	put(t, path, []byte("old"))
+	defer func(before func(*os.File) error) { sync = before }(sync)
+	var synced []string
+	sync = func(file *os.File) error {
+		synced = append(synced, fmt.Sprintf("%s when the file is %q", file.Name(), get(t, path)))
+		if file.Name() == path+".tmp" {
+			synced = append(synced, fmt.Sprintf("%q in it", get(t, file.Name())))
+		}
+		return nil
+	}
+	content := func(w io.Writer) error {
+		_, err := io.WriteString(w, "new")
+		return err
+	}
+	if err := replace(path, content); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{path + `.tmp when the file is "old"`, `"new" in it`, filepath.Dir(path) + ` when the file is "new"`}
+	if !slices.Equal(synced, want) {
+		t.Errorf("synced: %q, want %q", synced, want)
+	}
+
+	put(t, path, []byte("old"))
+	sync = func(*os.File) error { return errors.New("disk gone") }
+	if err := replace(path, content); err == nil || err.Error() != "disk gone" {
+		t.Errorf("error %v", err)
+	}
+	if got := get(t, path); string(got) != "old" {
+		t.Errorf("%q after a failure, want the old content", got)
+	}
+}
+
 // Killed while it saved: the file is that of the epoch before, and half of the
 // next lies beside it.
 func TestKilledWhileSaving(t *testing.T) {

@@ -108,7 +108,7 @@ func TestOutput(t *testing.T) {
 batch 32, lr 0\.01 falling to 0, rho 0\.9, eps 1e-07, seed 1
 epoch 1  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Step [^0]\S*s
 epoch 2  loss \d\.\d{4}  test accuracy \d\d\.\d\d%  in Step [^0]\S*s
-final .*
+final test accuracy \d\d\.\d\d%, total time [^0]\S*s
 sha256 .*
 $`)
 	if !want.MatchString(stdout.String()) {
