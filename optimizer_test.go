@@ -704,7 +704,7 @@ func TestOptimizerCacheLines(t *testing.T) {
 // for all, of one large tensor as of many small ones.
 func TestOptimizerUnits(t *testing.T) {
 	for _, test := range []struct{ tensors, size, workers, least, most int }{
-		{1, 4 << 20, 2, 64, 64}, {1, 4 << 20, 1, 1, 1}, {10_000, 100, 2, 60, 64}, {10_000, 100, 8, 200, 256},
+		{1, 8 << 20, 2, 128, 128}, {1, 4 << 20, 2, 64, 64}, {1, 4 << 20, 1, 1, 1}, {10_000, 100, 2, 60, 64}, {10_000, 100, 8, 200, 256},
 		{3, 1 << 20, 4, 128, 128}, {1, 100, 8, 1, 1}, {1000, 1, 8, 1, 1}, {300, 100, 8, 7, 8},
 	} {
 		var params []Param
