@@ -71,6 +71,31 @@ func TestDispatch(t *testing.T) {
 	})
 }
 
+// Nothing is read where an empty slice begins, not by assembly either.
+func TestEmptyReadsNothing(t *testing.T) {
+	forbidden := forbiddenEnd(t, 1)
+	empty := forbidden[len(forbidden)-1:][:0]
+	both := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true, WeightDecay: 0.1}
+	forEachISA(t, func(t *testing.T) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		for name, f := range map[string]func(){
+			"Update":         func() { Update(empty, empty, empty, 0.1, 0.9, 1e-7) },
+			"SumSquares":     func() { SumSquares(empty) },
+			"RMSProp.Update": func() { both.Update(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}) },
+			"RMSProp.UpdateRows": func() {
+				both.UpdateRows(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}, nil, 1)
+			},
+			"Optimizer.Step": func() {
+				mustStep(t, &Optimizer{Options: both, ClipNorm: 1, ZeroGrad: true}, []Param{{Theta: empty, Grad: empty}})
+			},
+		} {
+			if err := recovered(f); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
 // forbiddenEnd returns n elements or a few more, of which the last page may be
 // neither read nor written.
 func forbiddenEnd(t *testing.T, n int) []float32 {

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -65,7 +66,7 @@ func TestAdviseHugePages(t *testing.T) {
 
 	t.Run("before first touch", func(t *testing.T) {
 		x := mapped(t, n)
-		if err := AdviseHugePages(x); err != nil {
+		if err := AdviseHugePages(nil, make([]float32, 1000), x); err != nil { // also behind small ones
 			t.Fatal(err)
 		}
 		touch(x)
@@ -115,6 +116,27 @@ func TestHugePagesInside(t *testing.T) {
 				t.Fatalf("%d elements at %#x: begins at %p", n, start, &inside[0])
 			}
 		}
+	}
+}
+
+// What the system says is handed on: here that there is no memory.
+func TestAdviseHugePagesFails(t *testing.T) {
+	const n = 2 << 20
+	memory, err := unix.Mmap(-1, 0, 4*n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := unsafe.Slice((*float32)(unsafe.Pointer(&memory[0])), n)
+	if err := unix.Munmap(memory); err != nil {
+		t.Fatal(err)
+	}
+	want := unix.Madvise(hugePagesInside(gone), unix.MADV_HUGEPAGE)
+	if want == nil {
+		t.Skip("an emulator leaves the advice out")
+	}
+	err = AdviseHugePages([]float32{1}, gone)
+	if !errors.Is(err, want) || err.Error() != "kernel: huge pages for slice 1 of 2097152 elements: "+want.Error() {
+		t.Errorf("error %v, want one of %v", err, want)
 	}
 }
 
