@@ -224,9 +224,9 @@ func ExampleParam() {
 	opt.Options.WeightDecay = 10
 	noDecay := kernel.Keras()
 	params := []kernel.Param{
-		{Theta: []float32{1}}, // frozen
-		{Theta: []float32{1}, Grad: []float32{0}},
-		{Theta: []float32{1}, Grad: []float32{0}, Options: &noDecay},
+		{Name: "embedding", Theta: []float32{1}}, // frozen
+		{Name: "weights", Theta: []float32{1}, Grad: []float32{0}},
+		{Name: "bias", Theta: []float32{1}, Grad: []float32{0}, Options: &noDecay},
 	}
 	if _, err := opt.Step(params); err != nil {
 		fmt.Println(err)
