@@ -77,32 +77,20 @@ whole:
 	STEP(Z5, Z9, Z13, Z17) \
 	LAST_TWO(STEP)
 
-#define ALL_FOUR(STEP) \
-	STEP(Z4, Z8, Z12, Z16) \
-	LAST_THREE(STEP)
-
 // ROOTS: v = sqrt(v) of a block's four vectors, Z4 to Z7: SOFTWARE of them, which is 0,
-// 2, 3 or 4, in software.
+// 2 or 3, in software.
 #define ROOTS \
-	CMPQ    SOFTWARE, $2 \
-	JEQ     two          \
-	JGT     three        \
 	VSQRTPS Z4, Z4       \
+	CMPQ    SOFTWARE, $2 \
+	JGT     three        \
 	VSQRTPS Z5, Z5       \
+	JEQ     two          \
 	VSQRTPS Z6, Z6       \
 	VSQRTPS Z7, Z7       \
 	JMP     rooted       \
 two: \
-	VSQRTPS Z4, Z4       \
-	VSQRTPS Z5, Z5       \
 	SOFTWARE_ROOTS(LAST_TWO) \
 	JMP     rooted       \
 three: \
-	CMPQ    SOFTWARE, $4 \
-	JEQ     four         \
-	VSQRTPS Z4, Z4       \
 	SOFTWARE_ROOTS(LAST_THREE) \
-	JMP     rooted       \
-four: \
-	SOFTWARE_ROOTS(ALL_FOUR) \
 rooted:

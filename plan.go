@@ -27,8 +27,7 @@ var plans = [...][]plan{
 	isaGeneric: {{}},
 	isaNEON:    {{vectors: 4}},
 	isaAVX2:    aheadToo(plan{vectors: 4}, plan{vectors: 2}, plan{vectors: 4, software: 2}),
-	isaAVX512: aheadToo(plan{vectors: 4, software: 3}, plan{vectors: 4, software: 2}, plan{vectors: 4},
-		plan{vectors: 4, software: 4}),
+	isaAVX512:  aheadToo(plan{vectors: 4, software: 3}, plan{vectors: 4, software: 2}),
 }
 
 // aheadToo returns the plans, then those with prefetching.
@@ -42,7 +41,7 @@ func aheadToo(near ...plan) (all []plan) {
 	return all
 }
 
-const mostPlans = 12 // of an implementation
+const mostPlans = 9 // of an implementation
 
 // String is like v4s2+256: blocks of four vectors, the roots of two of them in
 // software, and prefetching 256 bytes ahead.
