@@ -69,7 +69,7 @@ func (o *RMSProp) oracle(r *rounding, in [5]float32) (out [5]float32) {
 		if o.LossScale != 0 {
 			k = fl(1 / o.LossScale)
 		}
-		g = r.times(k, zeroBelow(g, k, minTerm))
+		g = r.times(k, zeroBelow(g, k, 0x1p-102))
 	}
 	if o.Maximize {
 		g = -g
@@ -79,7 +79,7 @@ func (o *RMSProp) oracle(r *rounding, in [5]float32) (out [5]float32) {
 	}
 	if l2 {
 		decay := fl(o.WeightDecay)
-		g = r.add(g, r.times(decay, zeroBelow(t, decay, minTerm)))
+		g = r.add(g, r.times(decay, zeroBelow(t, decay, 0x1p-102)))
 	}
 	if math.Abs(g) < 1.0/(1<<63) || c != 0 && fl(c*fl(g*g)) < normal {
 		g = 0

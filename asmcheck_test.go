@@ -73,6 +73,7 @@ func TestMachineCode(t *testing.T) {
 				if word == "AVX2" {
 					problems = append(problems, evexEncodings(code)...)
 				}
+				problems = append(problems, rootIterations(code)...)
 				for _, problem := range append(problems, m.paths.problems(code)...) {
 					t.Errorf("%s: %s", f.name, problem)
 				}
@@ -86,6 +87,28 @@ func TestMachineCode(t *testing.T) {
 			t.Logf("functions: %v", checked)
 		})
 	}
+}
+
+// rootIterations tells where roots in software have another number of iterations
+// than what TestRootModel proves: this CPU's estimates may be better than they
+// have to be, so that running the kernel would not show one too few. An iteration,
+// and the correction, has one VFNMADD.
+func rootIterations(code []instruction) (problems []string) {
+	for estimate, iterations := range map[string]int{"vrsqrt14ps": 1, "vrsqrtps": 2} {
+		roots, fused := 0, 0
+		for _, i := range code {
+			if strings.HasPrefix(i.text, estimate+" ") {
+				roots++
+			}
+			if strings.HasPrefix(i.text, "vfnmadd231ps ") {
+				fused++
+			}
+		}
+		if roots > 0 && fused != roots*(iterations+1) {
+			problems = append(problems, fmt.Sprintf("%d times vfnmadd231ps for %d times %s, want %d for each", fused, roots, estimate, iterations+1))
+		}
+	}
+	return problems
 }
 
 // What is wrong with a few lines of code, in the words of paths.problems; the
