@@ -1,0 +1,302 @@
+// Command predict tells how many cycles an element costs in kernel's assembly on
+// CPUs that are not here, as llvm-mca predicts with all data in the first cache:
+//
+//	go run -C bench ./predict [PATTERN]
+//
+// It takes the main loops of the functions that the regular expression matches,
+// 'update.*' if there is none, out of a built binary. It needs llvm-mca and
+// llvm-objdump.
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+const modulePath = "github.com/seed57504d97/kernel"
+
+// A platform is an architecture, cores of it as llvm-mca calls them, and a
+// vector's square root, to try their models with.
+type platform struct {
+	goarch, triple string
+	cores          []string
+	root           string
+}
+
+var platforms = []platform{
+	{"amd64", "x86_64", []string{"skylake-avx512", "icelake-server", "sapphirerapids", "znver1", "znver3", "znver4", "znver5"}, "vsqrtps %ymm0, %ymm1"},
+	{"arm64", "aarch64", []string{"neoverse-n1", "neoverse-v1", "neoverse-v2", "apple-m1", "cortex-a55"}, "fsqrt v0.4s, v1.4s"},
+}
+
+func main() {
+	pattern := "update.*"
+	if len(os.Args) > 1 {
+		pattern = os.Args[1]
+	}
+	if err := predict(pattern, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "predict:", err)
+		os.Exit(1)
+	}
+}
+
+func predict(pattern string, w io.Writer) error {
+	wanted, err := regexp.Compile("^" + regexp.QuoteMeta(modulePath+".") + "(" + pattern + `)\.abi0$`)
+	if err != nil {
+		return err
+	}
+	tools, err := findLLVM()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "kernel-predict-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for _, p := range platforms {
+		binary := filepath.Join(dir, p.goarch)
+		cmd := exec.Command("go", "test", "-c", "-o", binary, modulePath)
+		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+p.goarch, "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		fmt.Fprintf(w, "\n%s: cycles an element in the main loops, as %s predicts\n", p.goarch, filepath.Base(tools.mca))
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(t, "elements\tinstructions\t"+strings.Join(p.cores, "\t")+"\t  loop")
+		symbols, err := symbols(binary, wanted)
+		if err != nil {
+			return err
+		}
+		for _, symbol := range symbols {
+			name := wanted.FindStringSubmatch(symbol)[1]
+			out, err := exec.Command(tools.objdump, "-d", "--no-show-raw-insn", "--disassemble-symbols="+symbol, binary).Output()
+			if err != nil {
+				return err
+			}
+			loops, err := mainLoops(disassembly(string(out)))
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "predict: %s is left out: %v\n", name, err)
+			}
+			for _, l := range loops {
+				fmt.Fprintf(t, "%d\t%d\t", l.elements, len(l.body))
+				for _, core := range p.cores {
+					fmt.Fprintf(t, "%s\t", tools.cell(p, core, l))
+				}
+				fmt.Fprintf(t, "  %s+%#x\n", name, l.start)
+			}
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(w, "\n-: LLVM does not know the core, or the core not the instructions\n?: LLVM's model of the core has a square root every cycle, which is too many")
+	return nil
+}
+
+func symbols(binary string, wanted *regexp.Regexp) (names []string, err error) {
+	f, err := elf.Open(binary)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	all, err := f.Symbols()
+	for _, s := range all {
+		if wanted.MatchString(s.Name) {
+			names = append(names, s.Name)
+		}
+	}
+	return names, err
+}
+
+// ---- From the binary ----
+
+// An instruction of a disassembly.
+type instruction struct {
+	address uint64
+	text    string
+	target  uint64 // where a branch leads; 0 for other instructions
+}
+
+var (
+	listed   = regexp.MustCompile(`(?m)^ *([0-9a-f]+):\s+(\S.*)$`)
+	comment  = regexp.MustCompile(`\s+(# |//).*`)
+	branch   = regexp.MustCompile(`^(?:j\w+|b|b\.\w+|cbn?z|tbn?z)\s(?:.*\s)?(0x([0-9a-f]+) <.*>)$`)
+	always   = regexp.MustCompile(`^(?:jmp|b|ret|retq)\b(?:[^.]|$)`)
+	vector   = regexp.MustCompile(`%[xyz]mm\d|\bv\d+\.|\bq\d`)
+	x86Store = regexp.MustCompile(`^vmov\w+\s+%([xyz])mm\d+, [-0-9a-fx]*\(%(\w+)`)
+	armStore = regexp.MustCompile(`^st(?:1\s+{ (.*) }|r\s+(q\d+)|p\s+(q\d+, q\d+)), \[(\w+)`)
+)
+
+// disassembly reads what llvm-objdump prints of a function.
+func disassembly(out string) (code []instruction) {
+	for _, match := range listed.FindAllStringSubmatch(out, -1) {
+		in := instruction{text: strings.TrimSpace(comment.ReplaceAllString(match[2], ""))}
+		in.address, _ = strconv.ParseUint(match[1], 16, 64)
+		if to := branch.FindStringSubmatch(in.text); to != nil {
+			in.target, _ = strconv.ParseUint(to[2], 16, 64)
+			in.text = strings.Replace(in.text, to[1], "loop", 1)
+		}
+		code = append(code, in)
+	}
+	return code
+}
+
+func (in instruction) back() bool { return in.target != 0 && in.target <= in.address }
+
+// A loop is the instructions of one iteration, in the assembler's words.
+type loop struct {
+	start    uint64 // bytes behind the function's
+	body     []string
+	elements int // that an iteration updates
+}
+
+// mainLoops finds the backward branches around no other one that repeat at least a
+// quarter as many vector instructions as any does: those of the plans, without the
+// last elements'. The branches forward are not taken: they lead to what rare values
+// need, or another plan.
+func mainLoops(code []instruction) (loops []loop, err error) {
+	vectors := func(body []instruction) (n int) {
+		for _, in := range body {
+			if vector.MatchString(in.text) {
+				n++
+			}
+		}
+		return n
+	}
+	var bodies [][]instruction
+	most := 1
+	for end, in := range code {
+		start := slices.IndexFunc(code, func(other instruction) bool { return other.address == in.target })
+		if in.back() && start >= 0 && !slices.ContainsFunc(code[start:end], instruction.back) {
+			bodies = append(bodies, code[start:end+1])
+			most = max(most, vectors(code[start:end]))
+		}
+	}
+	for _, body := range bodies {
+		if vectors(body) < (most+3)/4 {
+			continue
+		}
+		l := loop{start: body[0].address - code[0].address}
+		for i := 0; i < len(body); i++ {
+			in := body[i]
+			if i < len(body)-1 && always.MatchString(in.text) {
+				to := slices.IndexFunc(body, func(other instruction) bool { return other.address == in.target })
+				if to < i {
+					return nil, fmt.Errorf("the loop at %#x is not in one piece: %q is in it", l.start, in.text)
+				}
+				i = to - 1 // past what is done rarely
+				continue
+			}
+			if i == len(body)-1 || in.target == 0 {
+				l.body = append(l.body, in.text)
+			}
+		}
+		if l.elements, err = elements(l.body); err != nil {
+			return nil, fmt.Errorf("the loop at %#x %w", l.start, err)
+		}
+		loops = append(loops, l)
+	}
+	if loops == nil {
+		return nil, errors.New("no loop of vector instructions found")
+	}
+	return loops, nil
+}
+
+// elements is how many an iteration updates: a quarter of the bytes that it stores
+// to each array. What it stores on the stack does not count.
+func elements(body []string) (int, error) {
+	stored := map[string]int{} // bytes, by the register that points to them
+	for _, text := range body {
+		if match := x86Store.FindStringSubmatch(text); match != nil {
+			stored[match[2]] += map[string]int{"x": 16, "y": 32, "z": 64}[match[1]]
+		}
+		if match := armStore.FindStringSubmatch(text); match != nil {
+			stored[match[4]] += 16 * (1 + strings.Count(match[1]+match[2]+match[3], ","))
+		}
+	}
+	delete(stored, "rsp")
+	delete(stored, "sp")
+	bytes := 0
+	for _, n := range stored {
+		if len(stored) < 2 || bytes != 0 && n != bytes {
+			return 0, fmt.Errorf("does not store as much to each array: %v bytes", stored)
+		}
+		bytes = n
+	}
+	if bytes == 0 {
+		return 0, errors.New("stores nothing")
+	}
+	return bytes / 4, nil
+}
+
+// ---- llvm ----
+
+// llvm is the two programs, of one version: a disassembler may print what an older
+// assembler does not know.
+type llvm struct{ mca, objdump string }
+
+// findLLVM prefers the newest, which knows the most cores.
+func findLLVM() (llvm, error) {
+	for version := 40; version >= 13; version-- {
+		suffix := fmt.Sprint("-", version)
+		mca, err1 := exec.LookPath("llvm-mca" + suffix)
+		objdump, err2 := exec.LookPath("llvm-objdump" + suffix)
+		if err1 == nil && err2 == nil {
+			return llvm{mca, objdump}, nil
+		}
+	}
+	return llvm{}, errors.New("llvm-mca and llvm-objdump are not installed")
+}
+
+// cell is the cycles an element of a loop on a core.
+func (tools llvm) cell(p platform, core string, l loop) string {
+	root, err1 := tools.simulate(p.triple, core, []string{p.root})
+	cycles, err2 := tools.simulate(p.triple, core, l.body)
+	switch {
+	case err1 != nil || err2 != nil:
+		return "-"
+	case root < 1.5:
+		return fmt.Sprintf("%.2f?", cycles/float64(l.elements))
+	}
+	return fmt.Sprintf("%.2f", cycles/float64(l.elements))
+}
+
+var (
+	totalCycles = regexp.MustCompile(`(?m)^Total Cycles: +(\d+)$`)
+	postIndexed = regexp.MustCompile(`^(.*\[(x\d+)\]), (#\w+)$`)
+)
+
+// simulate returns how many cycles one of many iterations takes. llvm-mca lets a
+// store with a post-index move its pointer only once the data is there, and so the
+// next iteration's load wait for this one's result; real cores move it at once.
+// Hence the moving is an instruction of its own here.
+func (tools llvm) simulate(triple, core string, body []string) (float64, error) {
+	const iterations = 1000
+	cmd := exec.Command(tools.mca, "-mtriple="+triple, "-mcpu="+core, fmt.Sprint("-iterations=", iterations))
+	text := "loop:\n"
+	for _, line := range body {
+		text += postIndexed.ReplaceAllString(line, "$1\nadd $2, $2, $3") + "\n"
+	}
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.Output()
+	if err != nil || bytes.Contains(out, []byte("not a recognized processor")) {
+		return 0, fmt.Errorf("%s does not know this: %w", tools.mca, err)
+	}
+	match := totalCycles.FindSubmatch(out)
+	if match == nil {
+		return 0, fmt.Errorf("%s prints no total cycles", tools.mca)
+	}
+	total, err := strconv.ParseFloat(string(match[1]), 64)
+	return total / iterations, err
+}
