@@ -1,25 +1,42 @@
-// Command bench measures how fast kernel's implementations take RMSProp steps
-// on this machine, against the memory traffic alone, which no implementation
-// can beat:
+// Command bench measures how fast kernel's implementations take RMSProp steps on
+// this machine, against the memory traffic alone, which no implementation can
+// beat, and against what a C compiler makes of the formula:
 //
 //	go run -C bench .
+//
+// What a machine's results in the folder results are made with (some minutes;
+// Python's libraries are measured where the interpreter that the environment
+// variable PYTHON names has them, Go's own vectors with GOEXPERIMENT=simd):
+//
+//	go run -C bench . -peers all -plans -out results/MACHINE.txt -plot results/MACHINE.svg
+//
+// Times are lower quartiles of rounds in which all take turns. The file is in the
+// Go benchmark format, so that benchstat compares two of them, and tells what has
+// changed beyond noise:
+//
+//	go tool -C bench benchstat results/OLD.txt results/NEW.txt
+//
+// What go test -bench measures (short calls, many tensors, odd data, offsets of
+// the arrays) is not here again. ./predict predicts cycles on other CPUs.
 //
 // Paths of files are relative to the folder bench, where -C leads.
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/seed57504d97/kernel"
-	"golang.org/x/term"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -27,22 +44,14 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 // warnFunc tells the user what is missing from the results, and why.
 type warnFunc func(format string, args ...any)
 
-const (
-	usualSizes  = "1Ki,32Ki,1Mi,64Mi"
-	familySizes = "32Ki,1Mi,16Mi"
-	workerSizes = "64Mi"
-	allSizes    = "1Ki,2Ki,4Ki,8Ki,16Ki,32Ki,64Ki,128Ki,256Ki,512Ki,1Mi,2Mi,4Mi,8Mi,16Mi,32Mi,64Mi"
-)
-
 type options struct {
-	sizes          []int
-	share          time.Duration
-	samples        bool
-	peers, cross   bool
-	family         bool
-	workers        []int // none: without -workers
-	json, svg, png string
-	baseline       string
+	sizes         []int
+	share         time.Duration
+	peers         string
+	plans, family bool
+	workers       []int // none: without -workers
+	cross         bool
+	out, plot     string
 }
 
 // run is the command: it returns the exit status.
@@ -54,220 +63,180 @@ func run(args []string, stdout, stderr io.Writer) int {
 	} else if err != nil {
 		return 2
 	}
-	var old report
-	if o.baseline != "" {
-		if old, err = readReport(o.baseline); err != nil { // before the long part
-			warn("%v", err)
-			return 1
-		}
-	}
-
-	r := report{
-		Machine: thisMachine(),
-		Date:    time.Now().UTC().Truncate(time.Second),
-		Command: strings.Join(append([]string{"go run -C bench ."}, args...), " "),
-		Unit:    unit,
-	}
-	r.Machine.write(stdout)
-	ok := true
-	if o.cross {
-		if r.Bits, r.Cycles, err = cross(stdout, stderr, warn); err != nil {
-			warn("%v", err)
-			return 1
-		}
-		ok = !slices.ContainsFunc(r.Bits, func(v verdict) bool { return !v.same() })
-	} else {
-		if o.workers != nil {
-			r.Rows, r.Collections = measureWorkers(o, stdout, stderr, warn)
-		} else {
-			r.Rows = measureAll(o, stdout, stderr, warn)
-		}
-		if !o.samples {
-			for i := range r.Rows {
-				r.Rows[i].Samples = nil
-			}
-		}
-		if o.baseline != "" {
-			writeChanges(stdout, old, r)
-		}
-	}
-
-	for _, out := range []struct {
-		file  string
-		write func(file string) error
-	}{
-		{o.json, r.write},
-		{o.svg, func(file string) error { return writePicture(file, "svg", r) }},
-		{o.png, func(file string) error { return writePicture(file, "png", r) }},
-	} {
-		if out.file == "" {
-			continue
-		}
-		if err := out.write(out.file); err != nil {
-			warn("%v", err)
-			ok = false
-		}
-	}
-	if !ok {
+	if err := o.run(args, stdout, warn); err != nil {
+		warn("%v", err)
 		return 1
 	}
 	return 0
+}
+
+func (o options) run(args []string, stdout io.Writer, warn warnFunc) error {
+	if o.cross {
+		return cross(stdout, warn)
+	}
+	r, err := o.measure(stdout, warn)
+	if err != nil {
+		return err
+	}
+	writeRatios(stdout, r.rows)
+	command := strings.Join(append([]string{"go run -C bench ."}, args...), " ")
+	date := time.Now().UTC().Format(time.DateTime) + " UTC, " + runtime.Version()
+	err = writeFile(o.out, func(w io.Writer) error { return r.write(w, command, date) })
+	for name := range strings.SplitSeq(o.plot, ",") {
+		format := strings.TrimPrefix(filepath.Ext(name), ".")
+		err = errors.Join(err, writeFile(name, func(w io.Writer) error { return drawPicture(w, format, r) }))
+	}
+	return err
+}
+
+// writeFile does nothing without a name.
+func writeFile(name string, write func(w io.Writer) error) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	sizes := flags.String("sizes", "", "counts of `elements`: "+usualSizes+" if empty, others for a picture, -family and -workers")
-	flags.DurationVar(&o.share, "time", time.Second, "to measure each implementation for, at each size")
-	flags.BoolVar(&useHugePages, "hugepages", true, "hold large slices in huge pages, where the system gives them")
-	flags.BoolVar(&o.peers, "peers", false, "measure what else there is for an RMSProp step, too")
-	flags.BoolVar(&o.family, "family", false, "instead of Update alone, measure the members of the RMSProp family")
-	workers := flags.String("workers", "", "instead of one thread, measure Optimizer with these `counts` of workers, such as 1,2")
-	flags.BoolVar(&o.cross, "cross", false, "instead of measuring, check the bits on other architectures under emulators, and predict cycles on other CPUs with llvm-mca")
-	flags.StringVar(&o.json, "json", "", "write the results to `file`")
-	flags.BoolVar(&o.samples, "samples", false, "with every sample in the file of -json")
-	flags.StringVar(&o.svg, "svg", "", "draw throughput against size into `file`")
-	flags.StringVar(&o.png, "png", "", "draw throughput against size into `file`")
-	flags.StringVar(&o.baseline, "baseline", "", "compare with the results in `file`, an earlier -json")
+	sizes := flags.String("sizes", "", "counts of `elements`; each mode has its own if this is empty")
+	flags.DurationVar(&o.share, "time", 500*time.Millisecond, "to measure each contender for, at each size")
+	flags.BoolVar(&useHugePages, "hugepages", true, "hold large arrays in huge pages, where the system gives them")
+	flags.StringVar(&o.peers, "peers", theCLoop, "measure what else there is for a step: `names` or how they begin, such as c,numpy, or all, or none")
+	flags.BoolVar(&o.plans, "plans", false, "measure each plan of each implementation, too")
+	flags.BoolVar(&o.family, "family", false, "instead, measure the members of the RMSProp family")
+	workers := flags.String("workers", "", "instead, measure Optimizer with these `counts` of workers, such as 2,4")
+	flags.BoolVar(&o.cross, "cross", false, "instead, check the bits on other architectures under emulators")
+	flags.StringVar(&o.out, "out", "", "write the results to `file`")
+	flags.StringVar(&o.plot, "plot", "", "draw throughput against size into `files`, such as a.svg,a.png")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	fail := func(err error) (options, error) {
-		fmt.Fprintln(stderr, err)
-		flags.Usage()
-		return o, err
-	}
-	if flags.NArg() > 0 {
-		return fail(fmt.Errorf("argument %q: there are only flags", flags.Arg(0)))
-	}
-	if o.share <= 0 {
-		return fail(fmt.Errorf("-time %v: must be positive", o.share))
-	}
-	if o.cross && (o.svg != "" || o.png != "" || o.baseline != "") {
-		return fail(errors.New("-cross measures nothing to draw or compare"))
-	}
+	var err error
+	o.workers, err = parseWorkers(*workers)
 	modes := 0
-	for _, on := range []bool{o.cross, o.peers, o.family, *workers != ""} {
+	for _, on := range []bool{o.cross, o.family, o.workers != nil, o.plans} {
 		if on {
 			modes++
 		}
 	}
-	if modes > 1 {
-		return fail(errors.New("-cross, -peers, -family and -workers: one at a time"))
+	switch {
+	case err != nil:
+	case flags.NArg() > 0:
+		err = fmt.Errorf("argument %q: there are only flags", flags.Arg(0))
+	case o.share <= 0:
+		err = fmt.Errorf("-time %v: must be positive", o.share)
+	case modes > 1:
+		err = errors.New("-cross, -family, -workers and -plans: one at a time")
+	case o.cross && o.out+o.plot != "":
+		err = errors.New("-cross measures nothing to write or draw")
+	case (o.family || o.workers != nil) && o.plot != "":
+		err = errors.New("-plot draws Update alone")
+	default:
+		o.sizes, err = parseSizes(cmp.Or(*sizes, o.usualSizes()))
 	}
-	if (o.family || *workers != "") && (o.svg != "" || o.png != "") {
-		return fail(errors.New("-svg and -png: draw Update alone, without -family and -workers"))
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		flags.Usage()
 	}
-	if *sizes == "" {
-		switch {
-		case o.family:
-			*sizes = familySizes
-		case *workers != "":
-			*sizes = workerSizes
-		case o.svg != "" || o.png != "":
-			*sizes = allSizes
-		default:
-			*sizes = usualSizes
-		}
-	}
-	var err error
-	if *workers != "" {
-		if o.workers, err = parseWorkers(*workers); err != nil {
-			return fail(err)
-		}
-	}
-	if o.sizes, err = parseSizes(*sizes); err != nil {
-		return fail(err)
-	}
-	return o, nil
+	return o, err
 }
 
-// measureAll measures and prints one size after the other.
-func measureAll(o options, stdout, stderr io.Writer, warn warnFunc) []row {
-	defer func(isa string) { kernel.SetISA(isa) }(kernel.ISA())
-	cpu, unpin := pin()
-	defer unpin()
-	tryHugePages(warn)
-
-	contenders, shared := ourContenders()
-	sets := 1 // of slices: ours share one
-	write := writeSize
-	if o.family {
-		contenders, shared = familyContenders()
-		sets = 2
-		write = writeFamily
+// usualSizes are in the first cache, the second, the last, and in memory, on most
+// machines; a picture wants more of them.
+func (o options) usualSizes() string {
+	switch {
+	case o.workers != nil:
+		return "64Mi"
+	case o.plot != "":
+		return "512,1536,4Ki,8Ki,16Ki,30Ki,64Ki,128Ki,256Ki,1Mi,4Mi,16Mi,64Mi"
+	case o.family:
+		return "8Ki,30Ki,1Mi,16Mi"
 	}
-	if o.peers {
-		for _, p := range findPeers(warn) {
-			contenders = append(contenders, contender{p, isPeer})
-			sets++
+	return "1536,8Ki,30Ki,1Mi,16Mi,64Mi"
+}
+
+// parseWorkers reads counts such as "2,8", and puts the one worker first that the
+// others are compared with.
+func parseWorkers(list string) ([]int, error) {
+	if list == "" {
+		return nil, nil
+	}
+	counts := []int{1}
+	for word := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil || n < 1 || n > 1<<16 {
+			return nil, fmt.Errorf("-workers %q: want counts such as 2,8", list)
 		}
+		if !slices.Contains(counts, n) {
+			counts = append(counts, n)
+		}
+	}
+	return counts, nil
+}
+
+// measure measures and prints one size after the other.
+func (o options) measure(stdout io.Writer, warn warnFunc) (results, error) {
+	if useHugePages {
+		if err := kernel.AdviseHugePages(make([]float32, large)); err != nil {
+			warn("without huge pages: %v", err)
+			useHugePages = false
+		}
+	}
+	r := results{machine: thisMachine()}
+	writeMachine(stdout, r.machine)
+	defer func(isa string) { _, _ = kernel.SetISA(isa), kernel.SetPlan(os.Getenv("KERNEL_PLAN")) }(kernel.ISA())
+	where := "on any CPU"
+	if o.workers == nil {
+		cpu, unpin := pin()
+		defer unpin()
+		if where = "one thread"; cpu >= 0 {
+			where = fmt.Sprint("one thread on CPU ", cpu)
+		}
+	}
+
+	w := &workspace{family: o.family}
+	var contenders []contender
+	switch {
+	case o.family:
+		contenders = familyContenders(w)
+	case o.workers != nil:
+		contenders = stepContenders(w, o.workers)
+	default:
+		contenders = append(updateContenders(w, o.plans), findPeers(o.peers, w, warn)...)
 	}
 	defer func() {
 		for _, c := range contenders {
 			c.close()
 		}
 	}()
-	sizes := fitMemory(o.sizes, sets, warn)
-
-	where := fmt.Sprint("on CPU ", cpu)
-	if cpu < 0 {
-		where = "on any CPU"
+	arrays := w.arrays()
+	for _, c := range contenders {
+		if _, ok := c.runner.(*child); ok {
+			arrays += 3
+		}
 	}
-	each := ", 20 bytes an element"
-	if o.family {
-		each = "" // it differs
+	sizes := fitting(o.sizes, arrays, availableMemory())
+	if len(sizes) == 0 {
+		return r, errors.New("memory is short for these sizes")
+	} else if len(sizes) < len(o.sizes) {
+		warn("memory is short: only %d of the sizes are measured", len(sizes))
 	}
-	fmt.Fprintf(stdout, "\nMedians of up to %d rounds in turns, one thread %s%s.\n", rounds, where, each)
-	progress := newProgress(stderr, "measuring", len(sizes)*rounds)
-	tick := func() { progress.Add(1) }
-	say := func(format string, args ...any) { progress.Clear(); warn(format, args...) }
-	var rows []row
+	fmt.Fprintf(stdout, "\nLower quartiles of up to %d rounds in turns, %s; bytes are loaded and stored, for each element.\n", rounds, where)
 	for _, n := range sizes {
-		measured := measure(contenders, n, o.share, tick, say)
-		progress.Clear() // for the table
-		write(stdout, measured)
-		rows = append(rows, measured...)
+		rows := measure(contenders, n, o.share, warn)
+		writeSize(stdout, rows)
+		r.rows = append(r.rows, rows...)
+		w.warnOfOthers(warn)
 	}
-	progress.Finish()
-	if lost := shared.lost(); lost > 0.02 {
-		warn("other processes had the CPU for %.0f%% of the time: measure again on a quieter machine", 100*lost)
+	if len(r.rows) == 0 {
+		return r, errors.New("nothing could be measured")
 	}
-	return rows
-}
-
-// tryHugePages warns, once, where the system gives none.
-func tryHugePages(warn warnFunc) {
-	if !useHugePages {
-		return
-	}
-	if err := kernel.AdviseHugePages(make([]float32, 1<<20)); err != nil {
-		warn("without huge pages: %v", err)
-		useHugePages = false
-	}
-}
-
-// fitMemory returns the sizes of which there is memory for that many sets of
-// slices, with a warning where those are others.
-func fitMemory(sizes []int, sets int, warn warnFunc) []int {
-	memory, known := availableMemory()
-	if !known {
-		return sizes
-	}
-	fit := fitting(sizes, sets, memory)
-	if !slices.Equal(fit, sizes) {
-		warn("%s of memory is short for these sizes: measuring %s elements", formatBytes(memory), formatSizes(fit))
-	}
-	return fit
-}
-
-// newProgress shows how far the run is, if w is a terminal.
-func newProgress(w io.Writer, what string, steps int) *progressbar.ProgressBar {
-	file, ok := w.(*os.File)
-	return progressbar.NewOptions(steps,
-		progressbar.OptionSetWriter(w),
-		progressbar.OptionSetVisibility(ok && term.IsTerminal(int(file.Fd()))),
-		progressbar.OptionSetDescription(what),
-		progressbar.OptionClearOnFinish())
+	return r, nil
 }

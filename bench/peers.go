@@ -3,22 +3,25 @@ package main
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"slices"
-	"time"
+	"strings"
 
+	"github.com/nlpodyssey/spago/mat"
+	"github.com/nlpodyssey/spago/nn"
+	"github.com/nlpodyssey/spago/optimizers/rmsprop"
 	"github.com/seed57504d97/kernel"
+	"github.com/viterin/vek/vek32"
 )
 
-// A peer is what a user would pick instead of kernel. Unlike other runners it
-// can be given any data and be asked for the result, so that it can be checked.
+// A peer is what a user would take instead of kernel. It can be given any data and
+// be asked for the result, so that it can be checked.
 type peer interface {
-	// load makes the slices the data, in place of what was loaded before. The
-	// peer may keep and change them.
+	runner
+	// load takes the data in place of what was there before; it may change them.
 	load(theta, grad, s []float32) error
-	run(steps int) (time.Duration, error)
 	result() (theta, s []float32, err error)
-	close() error
 }
 
 // A promise is what a peer says it computes.
@@ -35,14 +38,12 @@ var (
 	// last place.
 	reordered = promise{update: updateInside, tolerance: 1e-6}
 	// The same formula, its root and quotient refined from the CPU's estimates.
-	approximate = promise{update: updateInside, tolerance: 1e-5, note: "approximate"}
+	approximate = promise{update: updateInside, tolerance: 1e-5, note: " (approximate)"}
 	// Another formula: theta -= lr/(sqrt(s)+eps)*grad.
-	outside = promise{update: updateOutside, tolerance: 1e-6, note: "eps outside"}
+	outside = promise{update: updateOutside, tolerance: 1e-6, note: " (eps outside)"}
 )
 
-func updateInside(theta, grad, s []float32) {
-	kernel.Update(theta, grad, s, lr, rho, eps)
-}
+func updateInside(theta, grad, s []float32) { kernel.Update(theta, grad, s, lr, rho, eps) }
 
 func updateOutside(theta, grad, s []float32) {
 	for i := range theta {
@@ -53,20 +54,26 @@ func updateOutside(theta, grad, s []float32) {
 	}
 }
 
-// candidates are the peers that a machine may have. open starts one and tells
-// its version.
-var candidates = []struct {
+// theCLoop is the candidate that kernel's times are compared with.
+const theCLoop = "c-o3"
+
+// A candidate is a peer that a machine may have. open starts one, which may use
+// the workspace, and tells its version.
+type candidate struct {
 	label string
 	promise
-	open func() (p peer, version string, err error)
-}{
-	{"go-loop", exact, openGoLoop},
+	open func(w *workspace) (p peer, version string, err error)
+}
+
+var candidates = []candidate{
+	{theCLoop, exact, openC()},
+	{"c-512", exact, openC("-mprefer-vector-width=512")},
+	{"c-avx2", exact, openC("-mavx2", "-mno-avx512f")},
+	{"c-fast-math", approximate, openC("-ffast-math")},
+	{"go-loop", exact, openGo},
+	{"archsimd", exact, openArchsimd},
 	{"vek", reordered, openVek},
 	{"spago", outside, openSpago},
-	{"archsimd", exact, openArchsimd},
-	{"c-o3", exact, openC(widest)},
-	{"c-avx2", exact, openC(avx2)},
-	{"c-fast-math", approximate, openC(widest, "-ffast-math")},
 	{"numpy", exact, openPython("numpy")},
 	{"torch", outside, openPython("torch")},
 	{"torch-foreach", outside, openPython("torch-foreach")},
@@ -75,56 +82,51 @@ var candidates = []struct {
 	{"jax", reordered, openPython("jax")},
 }
 
-// findPeers returns the peers that this machine has, each checked against
+// findPeers returns those named that this machine has, each checked against
 // kernel's result; warn is told of each that is missing or wrong.
-func findPeers(warn func(format string, args ...any)) []runner {
-	var found []runner
+func findPeers(names string, w *workspace, warn warnFunc) (found []contender) {
+	if names == "none" {
+		return nil
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.named(name) }) {
+			warn("-peers: there is no %q", name)
+		}
+	}
 	for _, c := range candidates {
-		p, version, err := c.open()
+		if !slices.ContainsFunc(strings.Split(names, ","), c.named) {
+			continue
+		}
+		p, version, err := c.open(w)
+		if err == nil {
+			if _, err = check(p, c.promise); err != nil {
+				p.close()
+			}
+		}
 		if err != nil {
-			warn("%s: left out: %v", c.label, err)
+			warn("%s is left out: %v", c.label, err)
 			continue
 		}
-		if _, err := check(p, c.promise); err != nil {
-			warn("%s: left out: %v", c.label, err)
-			p.close()
-			continue
-		}
-		label := c.label + " " + version
-		if c.note != "" {
-			label += " (" + c.note + ")"
-		}
-		found = append(found, checked{p, label})
+		found = append(found, newContender("Update", isPeer, c.label+" "+version+c.note, 3, p))
 	}
 	return found
 }
 
-// checked is a peer that keeps its promise, as a runner.
-type checked struct {
-	peer
-	label string
-}
+func (c candidate) named(name string) bool { return name == "all" || strings.HasPrefix(c.label, name) }
 
-func (c checked) name() string { return c.label }
-
-func (c checked) prepare(n int) error {
-	// Memory in huge pages has to be fresh.
-	debug.FreeOSMemory()
-	return c.load(newData(n))
-}
-
-// check runs a few steps and returns the largest relative error of an element
-// of theta or s, and an error where that is more than promised.
+// check runs a few steps and returns the largest relative error of an element of
+// theta or s, and an error where that is more than promised.
 func check(p peer, want promise) (worst float64, err error) {
 	const n, steps = 1003, 3 // no multiple of a vector's length
-	theta, grad, s := newData(n)
+	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
+	fillData(theta, grad, s)
 	// A step is so much smaller than most of theta that few of its bits
 	// survive the subtraction. From zero, all do.
 	for i := 0; i < n; i += 2 {
 		theta[i] = 0
 	}
-	// s of newData is where the steps lead to. Start there, above, below and at
-	// zero, so that what happens to s tells.
+	// s is where the steps lead to. Start there, above, below and at zero, so that
+	// what happens to s tells.
 	for i := range s {
 		s[i] *= float32(i/2%4) / 2
 	}
@@ -145,21 +147,85 @@ func check(p peer, want promise) (worst float64, err error) {
 	for i := range n {
 		// Relative to theta before the steps too: they may end close to zero.
 		scale := math.Max(math.Abs(float64(start[i])), math.Abs(float64(theta[i])))
-		for _, value := range []struct {
+		for _, x := range []struct {
 			name      string
 			got, want float32
 			scale     float64
-		}{
-			{"theta", gotTheta[i], theta[i], scale},
-			{"s", gotS[i], s[i], float64(s[i])},
-		} {
-			e := math.Abs(float64(value.got)-float64(value.want)) / value.scale
+		}{{"theta", gotTheta[i], theta[i], scale}, {"s", gotS[i], s[i], float64(s[i])}} {
+			e := math.Abs(float64(x.got)-float64(x.want)) / x.scale
 			if !(e <= want.tolerance) { // or NaN
 				return e, fmt.Errorf("wrong result: %s[%d] = %g after %d steps, want %g within %g of that",
-					value.name, i, value.got, steps, value.want, want.tolerance)
+					x.name, i, x.got, steps, x.want, want.tolerance)
 			}
 			worst = max(worst, e)
 		}
 	}
 	return worst, nil
+}
+
+// openGo is the formula as one writes it in Go. The conversions to float32 keep
+// the compiler from fusing, as it does on arm64.
+func openGo(w *workspace) (peer, string, error) {
+	return &local{workspace: w, take: each(func() error {
+		goUpdate(w.theta, w.grad, w.s, lr, rho, 1-rho, eps)
+		return nil
+	})}, runtime.Version(), nil
+}
+
+func goUpdate(theta, grad, s []float32, lr, rho, c, eps float32) {
+	for i, g := range grad {
+		s[i] = float32(rho*s[i]) + float32(c*float32(g*g))
+		theta[i] -= float32(lr / float32(math.Sqrt(float64(s[i]+eps))) * g)
+	}
+}
+
+// openVek is that library's operations on whole slices, in AVX2: twelve passes
+// over memory, since those Into another slice are a copy and the operation.
+func openVek(w *workspace) (peer, string, error) {
+	var root, step []float32
+	return &local{workspace: w, take: each(func() error {
+		if len(root) != len(w.theta) {
+			root, step = newArray(len(w.theta), 0), newArray(len(w.theta), 0)
+		}
+		vek32.Mul_Into(root, w.grad, w.grad)
+		vek32.MulNumber_Inplace(root, 1-rho)
+		vek32.MulNumber_Inplace(w.s, rho)
+		vek32.Add_Inplace(w.s, root)
+		vek32.AddNumber_Into(root, w.s, eps)
+		vek32.Sqrt_Inplace(root)
+		vek32.Div_Into(step, w.grad, root)
+		vek32.MulNumber_Inplace(step, lr)
+		vek32.Sub_Inplace(w.theta, step)
+		return nil
+	})}, moduleVersion("github.com/viterin/vek"), nil
+}
+
+// openSpago is that library's optimizer, on one parameter. Each step copies the
+// gradients, which the one before has dropped.
+func openSpago(w *workspace) (peer, string, error) {
+	optimizer := rmsprop.New[float32](rmsprop.NewConfig(lr, eps, rho))
+	return &local{workspace: w, take: func(steps int) error {
+		matrix := func(x []float32) mat.Matrix { return mat.NewDense[float32](mat.WithBacking(x)) }
+		param, grad := &nn.Param{Matrix: matrix(w.theta), State: &rmsprop.State{V: matrix(w.s)}}, matrix(w.grad)
+		param.SetRequiresGrad(true)
+		for range steps {
+			param.AccGrad(grad)
+			if err := optimizer.OptimizeParams(param); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, moduleVersion("github.com/nlpodyssey/spago"), nil
+}
+
+// moduleVersion is that of a module in this program, where the build told it.
+func moduleVersion(path string) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == path {
+				return m.Version
+			}
+		}
+	}
+	return "unknown"
 }

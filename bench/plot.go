@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cmp"
+	"fmt"
 	"image/color"
+	"io"
 	"math"
-	"os"
 	"slices"
-	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -18,69 +18,68 @@ import (
 
 // colors can be told apart with any kind of sight (Okabe and Ito, 2008; gray in
 // place of their yellow).
-var colors = []color.Color{
-	color.RGBA{0x80, 0x80, 0x80, 0xff}, // gray
-	color.RGBA{0x00, 0x72, 0xb2, 0xff}, // blue
-	color.RGBA{0xd5, 0x5e, 0x00, 0xff}, // vermilion
-	color.RGBA{0x00, 0x9e, 0x73, 0xff}, // green
-	color.RGBA{0xcc, 0x79, 0xa7, 0xff}, // purple
-	color.RGBA{0xe6, 0x9f, 0x00, 0xff}, // orange
-	color.RGBA{0x56, 0xb4, 0xe9, 0xff}, // sky
+var colors = []color.RGBA{
+	{0x00, 0x72, 0xb2, 0xff}, // blue
+	{0xd5, 0x5e, 0x00, 0xff}, // vermilion
+	{0x00, 0x9e, 0x73, 0xff}, // green
+	{0xcc, 0x79, 0xa7, 0xff}, // purple
+	{0xe6, 0x9f, 0x00, 0xff}, // orange
+	{0x56, 0xb4, 0xe9, 0xff}, // sky
+	{0x80, 0x80, 0x80, 0xff}, // gray
 }
 
-// writePicture draws throughput against size, a line for each runner, in a
-// format that gonum knows, such as svg or png. Both axes are logarithmic:
-// between the first cache and memory lies a factor of ten, as between the
-// fastest runner and the slowest. The points are logarithms on linear axes,
-// since gonum makes room for labels in the wrong places beside its LogScale.
-func writePicture(file, format string, r report) error {
+const theLimit = "limit: bare traffic"
+
+// drawPicture draws throughput against size, a line for each contender and one for
+// the fastest traffic loop of each size, in a format that gonum knows, such as svg
+// or png. Both axes are logarithmic: between the first cache and memory lies a
+// factor of ten, as between the fastest contender and the slowest. The points are
+// logarithms on linear axes, since gonum makes room for labels in the wrong places
+// beside its LogScale.
+func drawPicture(w io.Writer, format string, r results) error {
 	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	p := plot.New()
-	p.Title.Text = "RMSProp update, one thread, " + r.Machine.CPU
+	p.Title.Text = "RMSProp update, one thread"
+	for _, fact := range r.machine {
+		if fact.Key == "cpu" {
+			p.Title.Text += ", " + string(fact.Value)
+		}
+	}
 	p.Title.Padding = vg.Points(10)
 	p.X.Label.Text = "elements, and bytes of theta, grad and s"
-	p.X.Label.Padding = vg.Points(5)
 	p.Y.Label.Text = "GB/s (20 bytes an element)"
-	p.X.Tick.Marker, p.Y.Tick.Marker = sizeTicks(r.Rows), throughputTicks{}
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xe0}, color.Gray{0xe0}
 	p.Add(grid)
-
 	legend := plot.NewLegend()
 	legend.Top, legend.Left = true, true
 	legend.Padding, legend.ThumbnailWidth = vg.Points(4), vg.Points(28)
-	var names []string // in the order of the tables, those first that come first at some size
-	for _, row := range r.Rows {
-		if !slices.Contains(names, row.Name) {
-			names = append(names, row.Name)
+
+	var names []string
+	points := map[string]plotter.XYs{}
+	for _, row := range limits(r.rows) {
+		name := row.by
+		if strings.Contains(name, ":") {
+			continue // a plan: too much for a picture
 		}
+		if row.kind == isLimit {
+			name = theLimit
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		points[name] = append(points[name], plotter.XY{X: math.Log2(float64(row.n)), Y: math.Log2(row.gigabytesPerSecond())})
 	}
 	for i, name := range names {
-		var points plotter.XYs
-		var k kind
-		for _, row := range r.Rows {
-			if row.Name == name {
-				k = row.Kind
-				points = append(points, plotter.XY{X: math.Log2(float64(row.Elements)), Y: math.Log2(row.gigabytesPerSecond())})
-			}
-		}
-		slices.SortFunc(points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
-		line, dots, err := plotter.NewLinePoints(points)
+		line, dots, err := plotter.NewLinePoints(points[name])
 		if err != nil {
 			return err
 		}
-		c := colors[i%len(colors)] // the limit, black, is the first
-		line.Color, line.Width = c, vg.Points(1.8)
-		dots.Color, dots.Shape, dots.Radius = c, draw.CircleGlyph{}, vg.Points(2.5)
-		switch k {
-		case isLimit:
-			line.Color, line.Dashes = color.Black, plotutil.Dashes(1)
-			p.Add(line)
-			legend.Add(name, line)
-			continue
-		case isPeer:
-			line.Width, dots.Shape = vg.Points(1), plotutil.Shape(i)
-			line.Dashes = plotutil.Dashes(i / len(colors)) // none until the colors are used up
+		line.Width, dots.Radius = vg.Points(1.5), vg.Points(2.5)
+		line.Color, dots.Color, dots.Shape = colors[i%len(colors)], colors[i%len(colors)], plotutil.Shape(i)
+		line.Dashes = plotutil.Dashes(i / len(colors)) // none until the colors are used up
+		if name == theLimit {
+			line.Color, line.Dashes, dots.Radius = color.Black, plotutil.Dashes(1), 0
 		}
 		p.Add(line, dots)
 		legend.Add(name, line, dots)
@@ -89,6 +88,12 @@ func writePicture(file, format string, r report) error {
 	const margin = 0.2
 	p.X.Min, p.X.Max = p.X.Min-margin, p.X.Max+margin
 	p.Y.Min, p.Y.Max = p.Y.Min-margin, p.Y.Max+margin
+	p.X.Tick.Marker = plot.ConstantTicks(sizeTicks(r.rows))
+	var powers plot.ConstantTicks
+	for at := math.Ceil(p.Y.Min); at <= p.Y.Max; at++ {
+		powers = append(powers, plot.Tick{Value: at, Label: fmt.Sprint(math.Exp2(at))})
+	}
+	p.Y.Tick.Marker = powers
 
 	// The legend stands beside the plot, where it covers no line.
 	const width, height = 10 * vg.Inch, 6 * vg.Inch
@@ -103,51 +108,26 @@ func writePicture(file, format string, r report) error {
 	beside := box.Max.X - box.Min.X + vg.Points(20)
 	p.Draw(draw.Crop(whole, vg.Points(10), -beside-vg.Points(10), vg.Points(10), -vg.Points(10)))
 	legend.Draw(draw.Crop(whole, width-beside, -vg.Points(10), 0, -vg.Points(45)))
-
-	out, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	if _, err := canvas.WriteTo(out); err != nil {
-		out.Close()
-		return err
-	}
-	return out.Close()
+	_, err = canvas.WriteTo(w)
+	return err
 }
 
 // sizeTicks marks the sizes measured, and labels as many as there is room for.
-type sizeTicks []row
-
-func (rows sizeTicks) Ticks(min, max float64) []plot.Tick {
+func sizeTicks(rows []row) (ticks []plot.Tick) {
 	var sizes []int
 	for _, r := range rows {
-		sizes = append(sizes, r.Elements)
+		sizes = append(sizes, r.n)
 	}
 	slices.Sort(sizes)
 	sizes = slices.Compact(sizes)
 	const most = 9
 	step := (len(sizes) + most - 1) / most
-	ticks := make([]plot.Tick, len(sizes))
 	for i, n := range sizes {
-		ticks[i].Value = math.Log2(float64(n))
+		tick := plot.Tick{Value: math.Log2(float64(n))}
 		if i%step == 0 {
-			ticks[i].Label = formatCount(n) + "\n" + formatBytes(n*bytesPerElement)
+			tick.Label = formatCount(n) + "\n" + formatBytes(n*bytesPerElement)
 		}
-	}
-	return ticks
-}
-
-// throughputTicks marks 1, 2 and 5 times the powers of ten.
-type throughputTicks struct{}
-
-func (throughputTicks) Ticks(min, max float64) []plot.Tick {
-	var ticks []plot.Tick
-	for decade := math.Pow(10, math.Floor(min*math.Log10(2))); math.Log2(decade) <= max; decade *= 10 {
-		for _, x := range []float64{decade, 2 * decade, 5 * decade} {
-			if at := math.Log2(x); min <= at && at <= max {
-				ticks = append(ticks, plot.Tick{Value: at, Label: strconv.FormatFloat(x, 'g', -1, 64)})
-			}
-		}
+		ticks = append(ticks, tick)
 	}
 	return ticks
 }

@@ -32,17 +32,14 @@ func pin() (cpu int, unpin func()) {
 	}
 }
 
-// threadTime is how long the calling thread has had a CPU; ok is false where the
-// system does not tell.
-func threadTime() (had time.Duration, ok bool) {
+// cpuTime is how long the calling thread, or all of the process's together, have
+// had a CPU; ok is false where the system does not tell.
+func cpuTime(process bool) (had time.Duration, ok bool) {
+	clock := int32(unix.CLOCK_THREAD_CPUTIME_ID)
+	if process {
+		clock = unix.CLOCK_PROCESS_CPUTIME_ID
+	}
 	var t unix.Timespec
-	err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
-	return time.Duration(t.Nano()), err == nil
-}
-
-// processTime is how long the threads of this process have had CPUs, together.
-func processTime() (had time.Duration, ok bool) {
-	var t unix.Timespec
-	err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t)
+	err := unix.ClockGettime(clock, &t)
 	return time.Duration(t.Nano()), err == nil
 }

@@ -14,7 +14,5 @@ func pin() (cpu int, unpin func()) {
 	return -1, runtime.UnlockOSThread
 }
 
-// threadTime and processTime are known on Linux alone.
-func threadTime() (had time.Duration, ok bool) { return 0, false }
-
-func processTime() (had time.Duration, ok bool) { return 0, false }
+// cpuTime is known on Linux alone.
+func cpuTime(process bool) (had time.Duration, ok bool) { return 0, false }

@@ -1,68 +1,80 @@
 package main
 
-// A trafficLoop loads theta, grad, s and those of m and b that are not nil, and
-// stores all but grad, which is all the memory traffic of an RMSProp step, with
-// next to no arithmetic: theta moves by tiny*grad and the others stay. No
-// implementation can be faster than it.
-type trafficLoop struct {
-	isa  string
-	pass func(theta, grad, s, m, b []float32)
+import (
+	"fmt"
+	"unsafe"
+)
+
+// The memory traffic of a step and nothing else: one array is only read, as the
+// gradients are, and two to four are loaded and stored, as theta, s, m and b are.
+// No implementation can be faster than the fastest of these loops. Which one that
+// is depends on the CPU and on where the data are, so all are measured.
+
+// A variant of a loop takes so many vectors of each array in a turn, and
+// prefetches that many bytes ahead; 0: no prefetch.
+type variant struct{ vectors, ahead int }
+
+var variants = []variant{{1, 0}, {2, 0}, {1, 256}, {2, 256}, {1, 2048}, {2, 2048}}
+
+// streams are the arguments of a loop in assembly.
+type streams struct {
+	read           *float32
+	kept           [4]*float32
+	whole          int // bytes of each array, a positive multiple of a turn's
+	vectors, ahead int
+	flip           uint32 // each kept element's bits are xored with it: 0 but in tests
 }
 
-// tiny is small enough that theta hardly moves, and large enough that no
-// product is subnormal.
-const tiny = 0x1p-40
-
-// trafficGo is the loop where there is no assembly, and a weak limit there.
-var trafficGo = trafficLoop{"go", func(theta, grad, s, m, b []float32) {
-	switch m = either(m, &b); {
-	case m == nil:
-		trafficPass3(theta, grad, s, 1)
-	case b == nil:
-		trafficPass4(theta, grad, s, m, 1)
-	default:
-		trafficPass5(theta, grad, s, m, b, 1)
-	}
-}}
-
-// either returns m, or *b in its place where m is nil: to the traffic it is all
-// the same which of the two a step has.
-func either(m []float32, b *[]float32) []float32 {
-	if m == nil {
-		m, *b = *b, nil
-	}
-	return m
+// A trafficSet is the loops of an instruction set whose vectors have that many
+// bytes.
+type trafficSet struct {
+	isa    string
+	vector int
 }
 
-// trafficPass3 and those that follow multiply what stays by one, which the
-// compiler must not know: it would leave out storing what was just loaded.
-//
-//go:noinline
-func trafficPass3(theta, grad, s []float32, one float32) {
-	grad, s = grad[:len(theta)], s[:len(theta)]
-	for i := range theta {
-		theta[i] += float32(grad[i] * tiny)
-		s[i] *= one
+// pass takes all elements once. The arrays have one length.
+func (s trafficSet) pass(v variant, flip uint32, read []float32, kept ...[]float32) {
+	turn := s.vector * v.vectors
+	a := streams{whole: 4 * len(read) / turn * turn, vectors: v.vectors, ahead: v.ahead, flip: flip}
+	if a.whole > 0 {
+		a.read = &read[0]
+		for i, x := range kept {
+			a.kept[i] = &x[0]
+		}
+		s.loop(&a)
 	}
+	trafficGo(flip, read, kept, a.whole/4)
 }
 
-//go:noinline
-func trafficPass4(theta, grad, s, m []float32, one float32) {
-	grad, s, m = grad[:len(theta)], s[:len(theta)], m[:len(theta)]
-	for i := range theta {
-		theta[i] += float32(grad[i] * tiny)
-		s[i] *= one
-		m[i] *= one
+// trafficGo takes the elements from at on, a block of each array after the other.
+func trafficGo(flip uint32, read []float32, kept [][]float32, at int) {
+	const block = 1024
+	var seen float32
+	for ; at < len(read); at += block {
+		end := min(at+block, len(read))
+		for _, x := range read[at:end] {
+			seen = max(seen, x)
+		}
+		for _, x := range kept {
+			bits := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(x))), len(read))[at:end]
+			for i := range bits {
+				bits[i] ^= flip
+			}
+		}
 	}
+	largest = seen
 }
 
-//go:noinline
-func trafficPass5(theta, grad, s, m, b []float32, one float32) {
-	grad, s, m, b = grad[:len(theta)], s[:len(theta)], m[:len(theta)], b[:len(theta)]
-	for i := range theta {
-		theta[i] += float32(grad[i] * tiny)
-		s[i] *= one
-		m[i] *= one
-		b[i] *= one
+// largest keeps the compiler from leaving the reading out.
+var largest float32
+
+func (s trafficSet) name(v variant) string {
+	if v.ahead == 0 {
+		return fmt.Sprintf("traffic, %s, %d", s.isa, v.vectors)
 	}
+	return fmt.Sprintf("traffic, %s, %d, %d ahead", s.isa, v.vectors, v.ahead)
 }
+
+// trafficOf is the bytes an element that a step on so many arrays loads and
+// stores: all twice but the gradients.
+func trafficOf(arrays int) int { return 4 + 8*(arrays-1) }

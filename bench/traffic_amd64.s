@@ -1,201 +1,124 @@
+#include "go_asm.h"
 #include "textflag.h"
 
-// The memory traffic of an RMSProp step and nothing else: theta, grad, s and,
-// where there are any, m and b are loaded, all but grad are stored, one FMA a
-// vector, and what lies 2 KiB on is prefetched, without which memory answers
-// later. What these loops reach is the limit for every implementation.
-//
-//	theta = theta + tiny*g      s = s      m = m      b = b
+// The memory traffic of a step and nothing else: see traffic.go. FLIP is zero, so
+// that what is stored is what was loaded.
 
-#define THETA DI // the next elements
-#define GRAD  SI
+#define ARGS  BX // the streams
+#define GRAD  SI // the start of each array
+#define THETA DI
 #define S     DX
-#define M     R8
-#define B     R9
-#define N     CX // elements left
+#define M     R8 // nil: there is none, nor B
+#define B     R9 // nil: there is none
+#define AT    AX // bytes behind us
+#define AHEAD R10 // what to prefetch
+#define END   CX // where to stop
 
-DATA ·tinyBits+0(SB)/4, $0x2b800000 // 2^-40, the constant tiny
-GLOBL ·tinyBits(SB), RODATA|NOPTR, $4
+#define KEEP(at, pointer) \
+	XOR     (at)(pointer)(AT*1), FLIP, VEC \
+	VMOVUPS VEC, (at)(pointer)(AT*1)
 
-// ON moves the pointers on, in a loop of 3, 4 or 5 slices.
-#define ON3(bytes) \
-	ADDQ $bytes, THETA \
-	ADDQ $bytes, GRAD  \
-	ADDQ $bytes, S
+// VECTOR is a vector of each array.
+#define VECTOR(at, next) \
+	VMOVUPS (at)(GRAD)(AT*1), VEC \
+	KEEP(at, THETA)               \
+	KEEP(at, S)                   \
+	TESTQ   M, M                  \
+	JEQ     next                  \
+	KEEP(at, M)                   \
+	TESTQ   B, B                  \
+	JEQ     next                  \
+	KEEP(at, B)                   \
+next:
 
-#define ON4(bytes) \
-	ON3(bytes)     \
-	ADDQ $bytes, M
+// FETCH prefetches a cache line of each array.
+#define FETCH(at, next) \
+	PREFETCHT0 (at)(GRAD)(AHEAD*1)  \
+	PREFETCHT0 (at)(THETA)(AHEAD*1) \
+	PREFETCHT0 (at)(S)(AHEAD*1)     \
+	TESTQ      M, M                 \
+	JEQ        next                 \
+	PREFETCHT0 (at)(M)(AHEAD*1)     \
+	TESTQ      B, B                 \
+	JEQ        next                 \
+	PREFETCHT0 (at)(B)(AHEAD*1)     \
+next:
 
-#define ON5(bytes) \
-	ON4(bytes)     \
-	ADDQ $bytes, B
+#define NEXT(bytes, turn) \
+	ADDQ $bytes, AT \
+	CMPQ AT, END    \
+	JLT  turn
 
-#define DISTANCE R13 // bytes to what is prefetched: 2 KiB, near the end 0
-
-// PREFETCH is the cache line DISTANCE on from the one at the pointer.
-#define PREFETCH(at, pointer) \
-	PREFETCHT0 (at)(pointer)(DISTANCE*1)
-
-#define PREFETCH3(at) \
-	PREFETCH(at, THETA) \
-	PREFETCH(at, GRAD)  \
-	PREFETCH(at, S)
-
-// VECTOR moves a vector of theta and keeps one of s.
-#define VECTOR(at, theta, s, tiny) \
-	VMOVUPS     (at)(S), s              \
-	VMOVUPS     (at)(THETA), theta      \
-	VFMADD231PS (at)(GRAD), tiny, theta \
-	VMOVUPS     s, (at)(S)              \
-	VMOVUPS     theta, (at)(THETA)
-
-#define KEEP(at, pointer, x) \
-	VMOVUPS (at)(pointer), x \
-	VMOVUPS x, (at)(pointer)
-
-// ELEMENT is one element, where less than a vector is left.
-#define ELEMENT3 \
-	VMOVSS      (S), X1       \
-	VMOVSS      (THETA), X0   \
-	VFMADD231SS (GRAD), X15, X0 \
-	VMOVSS      X1, (S)       \
-	VMOVSS      X0, (THETA)
-
-#define ELEMENT4 \
-	ELEMENT3        \
-	VMOVSS (M), X2  \
-	VMOVSS X2, (M)
-
-#define ELEMENT5 \
-	ELEMENT4        \
-	VMOVSS (B), X3  \
-	VMOVSS X3, (B)
-
-// PASS is all of a function after its arguments. LINE takes a cache line of
-// each slice.
-#define PASS(LINE, ELEMENT, ON) \
-	SUBQ $64, N  \
-	JLT  tail    \
-loop:            \
-	XORL  DISTANCE, DISTANCE \
-	CMPQ  N, $512            \
-	SETGE DISTANCE           \
-	SHLL  $11, DISTANCE      \
-	LINE(0)      \
-	LINE(64)     \
-	LINE(128)    \
-	LINE(192)    \
-	ON(256)      \
-	SUBQ $64, N  \
-	JGE  loop    \
-tail:            \
-	ADDQ $64, N  \
-	JEQ  done    \
-element:         \
-	ELEMENT      \
-	ON(4)        \
-	DECQ N       \
-	JNE  element \
-done:            \
-	VZEROUPPER   \
+// LOOPS is a function after its argument. BYTES are a vector's; FETCH_BOTH
+// prefetches what two take.
+#define LOOPS \
+	MOVQ  streams_read(ARGS), GRAD        \
+	MOVQ  (streams_kept+0)(ARGS), THETA   \
+	MOVQ  (streams_kept+8)(ARGS), S       \
+	MOVQ  (streams_kept+16)(ARGS), M      \
+	MOVQ  (streams_kept+24)(ARGS), B      \
+	MOVQ  streams_whole(ARGS), END        \
+	MOVQ  streams_ahead(ARGS), AHEAD      \
+	VBROADCASTSS streams_flip(ARGS), FLIP \
+	XORL  AT, AT                          \
+	TESTQ AHEAD, AHEAD                    \
+	JNE   ahead                           \
+	CMPQ  streams_vectors(ARGS), $2       \
+	JEQ   two                             \
+one:                                      \
+	VECTOR(0, oneNext)                    \
+	NEXT(BYTES, one)                      \
+	JMP   done                            \
+two:                                      \
+	VECTOR(0, twoMid)                     \
+	VECTOR(BYTES, twoNext)                \
+	NEXT(2*BYTES, two)                    \
+	JMP   done                            \
+ahead:                                    \
+	CMPQ  streams_vectors(ARGS), $2       \
+	JEQ   twoAhead                        \
+oneAhead:                                 \
+	FETCH(0, oneFetched)                  \
+	ADDQ  $BYTES, AHEAD                   \
+	VECTOR(0, oneAheadNext)               \
+	NEXT(BYTES, oneAhead)                 \
+	JMP   done                            \
+twoAhead:                                 \
+	FETCH_BOTH                            \
+	ADDQ  $(2*BYTES), AHEAD               \
+	VECTOR(0, twoAheadMid)                \
+	VECTOR(BYTES, twoAheadNext)           \
+	NEXT(2*BYTES, twoAhead)               \
+done:                                     \
+	VZEROUPPER                            \
 	RET
 
-// ---- AVX-512: a line is a vector ----
+// Two vectors are a cache line.
+#define BYTES      32
+#define VEC        Y0
+#define FLIP       Y15
+#define XOR        VPXOR
+#define FETCH_BOTH FETCH(0, twoFetched)
 
-#define LINE3(at) \
-	PREFETCH3(at) \
-	VECTOR(at, Z0, Z1, Z15)
+// func trafficAVX2(a *streams)
+TEXT ·trafficAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), ARGS
+	LOOPS
 
-#define LINE4(at) \
-	PREFETCH(at, M)  \
-	LINE3(at)        \
-	KEEP(at, M, Z2)
+#undef BYTES
+#undef VEC
+#undef FLIP
+#undef XOR
+#undef FETCH_BOTH
 
-#define LINE5(at) \
-	PREFETCH(at, B)  \
-	LINE4(at)        \
-	KEEP(at, B, Z3)
+// A vector is a cache line.
+#define BYTES      64
+#define VEC        Z0
+#define FLIP       Z15
+#define XOR        VPXORD
+#define FETCH_BOTH FETCH(0, twoFetched) FETCH(64, fetchedBoth)
 
-// func traffic3AVX512(theta, grad, s *float32, n int)
-TEXT ·traffic3AVX512(SB), NOSPLIT, $0-32
-	MOVQ theta+0(FP), THETA
-	MOVQ grad+8(FP), GRAD
-	MOVQ s+16(FP), S
-	MOVQ n+24(FP), N
-	VBROADCASTSS ·tinyBits(SB), Z15
-	PASS(LINE3, ELEMENT3, ON3)
-
-// func traffic4AVX512(theta, grad, s, m *float32, n int)
-TEXT ·traffic4AVX512(SB), NOSPLIT, $0-40
-	MOVQ theta+0(FP), THETA
-	MOVQ grad+8(FP), GRAD
-	MOVQ s+16(FP), S
-	MOVQ m+24(FP), M
-	MOVQ n+32(FP), N
-	VBROADCASTSS ·tinyBits(SB), Z15
-	PASS(LINE4, ELEMENT4, ON4)
-
-// func traffic5AVX512(theta, grad, s, m, b *float32, n int)
-TEXT ·traffic5AVX512(SB), NOSPLIT, $0-48
-	MOVQ theta+0(FP), THETA
-	MOVQ grad+8(FP), GRAD
-	MOVQ s+16(FP), S
-	MOVQ m+24(FP), M
-	MOVQ b+32(FP), B
-	MOVQ n+40(FP), N
-	VBROADCASTSS ·tinyBits(SB), Z15
-	PASS(LINE5, ELEMENT5, ON5)
-
-#undef LINE3
-#undef LINE4
-#undef LINE5
-
-// ---- AVX2: a line is two vectors ----
-
-#define LINE3(at) \
-	PREFETCH3(at) \
-	VECTOR(at, Y0, Y1, Y15) \
-	VECTOR(at+32, Y4, Y5, Y15)
-
-#define LINE4(at) \
-	PREFETCH(at, M)    \
-	LINE3(at)          \
-	KEEP(at, M, Y2)    \
-	KEEP(at+32, M, Y6)
-
-#define LINE5(at) \
-	PREFETCH(at, B)    \
-	LINE4(at)          \
-	KEEP(at, B, Y3)    \
-	KEEP(at+32, B, Y7)
-
-// func traffic3AVX2(theta, grad, s *float32, n int)
-TEXT ·traffic3AVX2(SB), NOSPLIT, $0-32
-	MOVQ theta+0(FP), THETA
-	MOVQ grad+8(FP), GRAD
-	MOVQ s+16(FP), S
-	MOVQ n+24(FP), N
-	VBROADCASTSS ·tinyBits(SB), Y15
-	PASS(LINE3, ELEMENT3, ON3)
-
-// func traffic4AVX2(theta, grad, s, m *float32, n int)
-TEXT ·traffic4AVX2(SB), NOSPLIT, $0-40
-	MOVQ theta+0(FP), THETA
-	MOVQ grad+8(FP), GRAD
-	MOVQ s+16(FP), S
-	MOVQ m+24(FP), M
-	MOVQ n+32(FP), N
-	VBROADCASTSS ·tinyBits(SB), Y15
-	PASS(LINE4, ELEMENT4, ON4)
-
-// func traffic5AVX2(theta, grad, s, m, b *float32, n int)
-TEXT ·traffic5AVX2(SB), NOSPLIT, $0-48
-	MOVQ theta+0(FP), THETA
-	MOVQ grad+8(FP), GRAD
-	MOVQ s+16(FP), S
-	MOVQ m+24(FP), M
-	MOVQ b+32(FP), B
-	MOVQ n+40(FP), N
-	VBROADCASTSS ·tinyBits(SB), Y15
-	PASS(LINE5, ELEMENT5, ON5)
+// func trafficAVX512(a *streams)
+TEXT ·trafficAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), ARGS
+	LOOPS

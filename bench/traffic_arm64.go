@@ -1,27 +1,10 @@
 package main
 
-import "unsafe"
-
 //go:noescape
-func traffic3NEON(theta, grad, s *float32, n int)
+func trafficNEON(a *streams)
 
-//go:noescape
-func traffic4NEON(theta, grad, s, m *float32, n int)
+// trafficSets are those that this CPU has. Two of NEON's registers count as a
+// vector.
+func trafficSets() []trafficSet { return []trafficSet{{"neon", 32}} }
 
-//go:noescape
-func traffic5NEON(theta, grad, s, m, b *float32, n int)
-
-// trafficLoops lists those that this CPU can run, best first.
-func trafficLoops() []trafficLoop {
-	return []trafficLoop{{"neon", func(theta, grad, s, m, b []float32) {
-		t, g, n := unsafe.SliceData(theta), unsafe.SliceData(grad), len(theta)
-		switch m = either(m, &b); {
-		case m == nil:
-			traffic3NEON(t, g, unsafe.SliceData(s), n)
-		case b == nil:
-			traffic4NEON(t, g, unsafe.SliceData(s), unsafe.SliceData(m), n)
-		default:
-			traffic5NEON(t, g, unsafe.SliceData(s), unsafe.SliceData(m), unsafe.SliceData(b), n)
-		}
-	}}, trafficGo}
-}
+func (s trafficSet) loop(a *streams) { trafficNEON(a) }

@@ -2,5 +2,7 @@
 
 package main
 
-// trafficLoops lists those that this CPU can run, best first.
-func trafficLoops() []trafficLoop { return []trafficLoop{trafficGo} }
+// trafficSets: none that this CPU has.
+func trafficSets() []trafficSet { return nil }
+
+func (s trafficSet) loop(a *streams) {}

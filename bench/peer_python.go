@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	_ "embed"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed peers/worker.py
+var worker string
+
+// answerLimit is how long a child may take for an answer.
+var answerLimit = 3 * time.Minute
+
+// A child is one of Python's libraries in a process of its own, which runs
+// peers/worker.py and has arrays of its own. It greets with a line, its version,
+// and answers each line that it reads with one:
+//
+//	load        ok: theta, grad and s, float32 each, are read from the file data
+//	run STEPS   how many nanoseconds the steps took
+//	save        ok: theta and s are written to the file result
+//
+// Where something fails it says what on standard error, and ends.
+type child struct {
+	cmd    *exec.Cmd // in a folder of its own
+	in     io.WriteCloser
+	out    *bufio.Reader
+	errors bytes.Buffer
+	n      int
+}
+
+// openPython returns what starts a library. The environment variable PYTHON picks
+// the interpreter.
+func openPython(library string) func(w *workspace) (peer, string, error) {
+	return func(*workspace) (peer, string, error) {
+		hugePages := "0"
+		if useHugePages {
+			hugePages = "1"
+		}
+		c := &child{cmd: exec.Command(cmp.Or(os.Getenv("PYTHON"), "python3"), "-c", worker, library,
+			fmt.Sprint(lr), fmt.Sprint(rho), fmt.Sprint(eps), hugePages)}
+		c.cmd.Env = os.Environ()
+		if useHugePages && library != "numpy" { // which sees to it itself, and is slower with both
+			c.cmd.Env = append(c.cmd.Env, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1") // since glibc 2.35
+		}
+		version, err := c.start()
+		if err != nil {
+			c.close()
+			return nil, "", err
+		}
+		return c, version, nil
+	}
+}
+
+func (c *child) start() (version string, err error) {
+	c.cmd.Stderr, c.cmd.WaitDelay = &c.errors, time.Second
+	if c.cmd.Dir, err = os.MkdirTemp("", "kernel-bench-"); err != nil {
+		return "", err
+	}
+	c.cmd.Env = append(c.cmd.Env, "TMPDIR="+c.cmd.Dir) // what libraries leave there goes, too
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return "", err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return "", err
+	}
+	c.out = bufio.NewReader(out)
+	return c.answer()
+}
+
+func (c *child) ask(line string) (string, error) {
+	_, _ = fmt.Fprintln(c.in, line) // why a child cannot be written to is found out below
+	return c.answer()
+}
+
+// answer reads a line. If none comes, the child is ended.
+func (c *child) answer() (string, error) {
+	watchdog := time.AfterFunc(answerLimit, func() { c.cmd.Process.Kill() })
+	line, err := c.out.ReadString('\n')
+	if inTime := watchdog.Stop(); err != nil {
+		err = fmt.Errorf("the process ended: %w", cmp.Or(c.cmd.Wait(), err))
+		if !inTime {
+			err = fmt.Errorf("no answer within %v", answerLimit)
+		}
+		err = fmt.Errorf("%w: %s", err, lastLines(c.errors.String()))
+	}
+	return strings.TrimSpace(line), err
+}
+
+// prepare cannot choose where the arrays lie.
+func (c *child) prepare(n, stagger int) error {
+	if c.n == n {
+		return nil
+	}
+	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
+	fillData(theta, grad, s)
+	return c.load(theta, grad, s)
+}
+
+func (c *child) load(theta, grad, s []float32) error {
+	c.n = len(theta)
+	data, err := binary.Append(nil, binary.LittleEndian, slices.Concat(theta, grad, s))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.cmd.Dir, "data"), data, 0o600)
+	}
+	if err == nil {
+		_, err = c.ask("load")
+	}
+	return err
+}
+
+func (c *child) run(steps int) (time.Duration, error) {
+	line, err := c.ask(fmt.Sprint("run ", steps))
+	if err != nil {
+		return 0, err
+	}
+	ns, err := strconv.ParseInt(line, 10, 64)
+	return time.Duration(ns), err
+}
+
+func (c *child) result() (theta, s []float32, err error) {
+	if _, err := c.ask("save"); err != nil {
+		return nil, nil, err
+	}
+	data, err := os.ReadFile(filepath.Join(c.cmd.Dir, "result"))
+	both := make([]float32, 2*c.n)
+	if err == nil {
+		_, err = binary.Decode(data, binary.LittleEndian, both)
+	}
+	return both[:c.n], both[c.n:], err
+}
+
+func (c *child) close() error {
+	if c.cmd.Process != nil {
+		c.cmd.Process.Kill()
+		c.cmd.Wait()
+	}
+	return os.RemoveAll(c.cmd.Dir)
+}
+
+// lastLines returns the end of what a child or a compiler said: the reason.
+func lastLines(output string) string {
+	const most = 3
+	lines := strings.Split(strings.TrimSpace(output), "\n")
+	return strings.Join(lines[max(0, len(lines)-most):], "; ")
+}
