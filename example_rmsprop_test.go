@@ -325,3 +325,11 @@ func ExampleGoMLX() {
 	fmt.Printf("%.4f\n", theta)
 	// Output: [0.9990 1.0010]
 }
+
+// Errors call a tensor what its framework calls it.
+func ExampleParam_name() {
+	opt := &kernel.Optimizer{Options: kernel.Keras()}
+	_, err := opt.Step([]kernel.Param{{Name: "encoder.bias", Theta: make([]float32, 3), Grad: make([]float32, 2)}})
+	fmt.Println(err)
+	// Output: kernel: len(encoder.bias.Grad) = 2, len(encoder.bias.Theta) = 3: lengths must be equal
+}
