@@ -66,7 +66,7 @@ func TestRMSPropUpdateRowsAllocs(t *testing.T) {
 // Once the runtime has goroutines to use again, a step allocates nothing. It
 // may have to make one now and then, which the average rounds down.
 func TestOptimizerAllocs(t *testing.T) {
-	r := generator(24)
+	r := random(t, 24)
 	for _, workers := range []int{1, 2, 4} {
 		for _, everything := range []bool{false, true} {
 			o := PyTorch()

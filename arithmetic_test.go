@@ -171,7 +171,7 @@ func dying(r *generator, i, step int) float32 {
 // of dying parameters and from any bits.
 func TestNoSubnormals(t *testing.T) {
 	const n, steps = 48, 900
-	r := generator(41)
+	r := random(t, 41)
 	take := func(t *testing.T, o *RMSProp, where any, in [5]float32) [5]float32 {
 		var round rounding
 		out := o.oracle(&round, in)
@@ -240,7 +240,7 @@ func testNoSubnormals(t *testing.T) {
 		if alike {
 			passes = 2
 		}
-		r := generator(43)
+		r := random(t, 43)
 		d := o.allocate(n)
 		p := o.rounded(1, 2)
 		for i := range n {

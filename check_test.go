@@ -46,7 +46,7 @@ func TestOverlap(t *testing.T) {
 // written, whatever else lies between them.
 func TestOverlapSweep(t *testing.T) {
 	memory := make([]float32, 12)
-	r := generator(41)
+	r := random(t, 41)
 	for range 20_000 {
 		var spans []span
 		for i := range 2 + r.intn(4) {

@@ -81,7 +81,7 @@ func TestMemberExtremes(t *testing.T) {
 		many = 1000
 	}
 	forEachISA(t, func(t *testing.T) {
-		r := generator(21)
+		r := random(t, 21)
 		bad := badEstimates(t)
 		for _, l := range arrays {
 			for n := range longest + 2 {

@@ -53,7 +53,7 @@ func TestGuardPages(t *testing.T) {
 		memory[i] = newGuarded(t, longest)
 	}
 	theta, grad, s := make([]float32, longest), make([]float32, longest), make([]float32, longest)
-	r := generator(6)
+	r := random(t, 6)
 	r.ordinary(theta, grad, s)
 	wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
 	updateGeneric(wantTheta, grad, wantS, usual.params())
@@ -84,7 +84,7 @@ func TestMemberGuardPages(t *testing.T) {
 	}
 	forEachISA(t, func(t *testing.T) {
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // holds for this goroutine
-		r := generator(7)
+		r := random(t, 7)
 		for _, o := range optionSets {
 			d := o.allocate(longest)
 			r.training(d)

@@ -206,7 +206,7 @@ func testOracle(t *testing.T, theta, grad, s []float32, h hyper) {
 }
 
 func TestOracle(t *testing.T) {
-	r := generator(1)
+	r := random(t, 1)
 	const n = 20000
 	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
 	specialTheta, specialGrad, specialS := allSpecials()
@@ -232,7 +232,7 @@ func TestOracle(t *testing.T) {
 func TestTextbookFormula(t *testing.T) {
 	const n = 1000
 	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-	r := generator(2)
+	r := random(t, 2)
 	forEachISA(t, func(t *testing.T) {
 		r.ordinary(theta, grad, s)
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
@@ -307,7 +307,7 @@ func TestAgainstGeneric(t *testing.T) {
 		arenas[i] = make(arena, longest+16+32)
 	}
 	forEachISA(t, func(t *testing.T) {
-		r := generator(3)
+		r := random(t, 3)
 		for _, n := range lengths {
 			theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
 			r.ordinary(theta, grad, s)
@@ -354,7 +354,7 @@ func TestAgainstGeneric(t *testing.T) {
 func TestSplits(t *testing.T) {
 	const n = 2*chunk + 1000
 	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-	r := generator(4)
+	r := random(t, 4)
 	r.ordinary(theta, grad, s)
 	forEachISA(t, func(t *testing.T) {
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
@@ -375,7 +375,7 @@ func TestSplits(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	const n = chunk + 1003
 	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-	r := generator(5)
+	r := random(t, 5)
 	r.ordinary(theta, grad, s)
 	forEachISA(t, func(t *testing.T) {
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)

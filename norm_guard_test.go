@@ -13,7 +13,7 @@ func TestSumSquaresGuardPages(t *testing.T) {
 	const longest = 2*normBlock + 40
 	memory := newGuarded(t, longest)
 	x := make([]float32, longest)
-	r := generator(36)
+	r := random(t, 36)
 	sumKinds[0].fill(&r, x)
 	x[3], x[130] = 1e-40, 1e-41
 	var lengths []int

@@ -135,7 +135,7 @@ func TestSumSquaresOracle(t *testing.T) {
 		want float64
 	}
 	var tests []test
-	r := generator(31)
+	r := random(t, 31)
 	for _, kind := range sumKinds {
 		for _, n := range []int{0, 1, 15, 16, 17, 31, 100, 4095, 4096, 4097, 4111, 4112, 8192, 3*4096 + 37} {
 			x := make([]float32, n)
@@ -191,7 +191,7 @@ func TestSumSquaresOrder(t *testing.T) {
 // and one for each block.
 func TestSumSquaresAccuracy(t *testing.T) {
 	const n = 20*normBlock + 1234
-	r := generator(32)
+	r := random(t, 32)
 	x := make([]float32, n)
 	sumKinds[0].fill(&r, x)
 	exact := new(big.Float).SetPrec(2000)
@@ -224,7 +224,7 @@ func TestSumSquaresAgainstGeneric(t *testing.T) {
 	}
 	memory := make([]float32, 16+16+slices.Max(lengths)+16)
 	forEachSum(t, func(t *testing.T) {
-		r := generator(33)
+		r := random(t, 33)
 		for _, n := range lengths {
 			kind := sumKinds[r.intn(len(sumKinds))]
 			x := make([]float32, n)
@@ -259,7 +259,7 @@ func TestSumSquaresSpecials(t *testing.T) {
 		requireSum(t, "the greatest", SumSquares([]float32{math.MaxFloat32}), math.MaxFloat32*math.MaxFloat32)
 		for _, n := range []int{1, 5, 16, 100, normBlock, normBlock + 33} {
 			x := make([]float32, n)
-			r := generator(n)
+			r := random(t, n)
 			for at := 0; at < n; at += 1 + n/100 {
 				sumKinds[r.intn(len(sumKinds))].fill(&r, x)
 				for _, c := range []struct{ special, want float32 }{{inf, inf}, {-inf, inf}, {nan, nan}, {math.Float32frombits(0xff800001), nan}} {
@@ -278,7 +278,7 @@ func TestSumSquaresSpecials(t *testing.T) {
 // call.
 func TestBlockSums(t *testing.T) {
 	forEachSum(t, func(t *testing.T) {
-		r := generator(34)
+		r := random(t, 34)
 		for _, n := range []int{0, 1, normBlock - 1, normBlock, normBlock + 1, 7 * normBlock, 20*normBlock + 100} {
 			x := make([]float32, n)
 			sumKinds[r.intn(len(sumKinds))].fill(&r, x)
@@ -310,7 +310,7 @@ func TestBlockSums(t *testing.T) {
 func TestSumSquaresConcurrent(t *testing.T) {
 	const n = 5*normBlock + 77
 	x := make([]float32, n)
-	r := generator(35)
+	r := random(t, 35)
 	sumKinds[0].fill(&r, x)
 	want := genericSum(x)
 	defer SetISA(ISA())

@@ -84,7 +84,7 @@ func TestOptimizer(t *testing.T) {
 		for _, procs := range []int{1, 2, 8} {
 			t.Run(fmt.Sprint("GOMAXPROCS=", procs), func(t *testing.T) {
 				withGOMAXPROCS(t, procs)
-				r := generator(21)
+				r := random(t, 21)
 				for i, o := range sets {
 					tensors := newTensors(&r, &o, tensorSizes, i%2 == 0)
 					if i%3 == 0 {
@@ -474,14 +474,15 @@ func TestOptimizerScripts(t *testing.T) {
 		scripts = 30
 	}
 	forEachISA(t, func(t *testing.T) {
-		for seed := range scripts {
-			r := generator(1000 + seed)
+		all := random(t, 28)
+		for script := range scripts {
+			r := generator(all.next())
 			s := newScript(r.intn)
 			for step := range steps {
 				for range r.intn(3) {
 					s.change()
 				}
-				s.step(t, fmt.Sprintf("script %d, step %d", seed, step))
+				s.step(t, fmt.Sprintf("script %d, step %d", script, step))
 			}
 		}
 	})
@@ -521,7 +522,7 @@ func TestOptimizerMakesStates(t *testing.T) {
 	o.Centered, o.Momentum = true, 0.5
 	plain := Keras()
 	for _, together := range []bool{false, true} {
-		r := generator(22)
+		r := random(t, 22)
 		tensors := newTensors(&r, &o, append(tensorSizes, long, 3*share), together)
 		params := paramsOf(tensors, func(i int) bool { return i%5 == 2 })
 		params[4].Options = &plain
@@ -626,7 +627,7 @@ func TestOptimizerMomentumSchedule(t *testing.T) {
 // No cache line of the thetas and of the states that Step makes is
 // written by two units of work, wherever the thetas lie.
 func TestOptimizerCacheLines(t *testing.T) {
-	r := generator(23)
+	r := random(t, 23)
 	rounds := 200
 	if testing.Short() {
 		rounds = 30
@@ -1093,7 +1094,7 @@ func TestOptimizerKeepsNothing(t *testing.T) {
 // ---- The norm ----
 
 func TestOptimizerNorm(t *testing.T) {
-	r := generator(25)
+	r := random(t, 25)
 	tensors := newTensors(&r, &RMSProp{}, append(tensorSizes, 5*normBlock, normBlock, normBlock+1, 70*normBlock), true)
 	double, third := Keras(), Keras()
 	double.LossScale, third.LossScale = 2, 1.0/3
@@ -1201,7 +1202,7 @@ func TestOptimizerClipNormParity(t *testing.T) {
 	sizes := []int{7, 64, 1}
 	for _, f := range frameworks {
 		for _, scale := range []float64{1, 3} {
-			r := generator(26)
+			r := random(t, 26)
 			opt := &Optimizer{Options: f.preset, ClipNorm: clip, Workers: 2}
 			opt.Options.LossScale = scale
 			var params []Param

@@ -24,7 +24,7 @@ func TestThresholds(t *testing.T) {
 	if testing.Short() {
 		many = 200_000
 	}
-	r := generator(51)
+	r := random(t, 51)
 	for range many {
 		for _, least := range []float64{normal, 0x1p-102} {
 			k := float64(r.positive(0x1p127))

@@ -202,7 +202,7 @@ func TestPlanOfLayouts(t *testing.T) {
 func TestPlanConcurrent(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		const n = minTimed + 77
-		r := generator(3)
+		r := random(t, 3)
 		theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
 		r.ordinary(theta, grad, s)
 		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)

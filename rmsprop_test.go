@@ -216,7 +216,7 @@ func (d tensorData) family(p *params) {
 
 func TestMemberOracle(t *testing.T) {
 	const n = 6000
-	r := generator(11)
+	r := random(t, 11)
 	for _, o := range optionSets {
 		d := o.allocate(n)
 		r.training(d)
@@ -265,7 +265,7 @@ func TestRMSPropUpdate(t *testing.T) {
 		}
 	}
 	forEachISA(t, func(t *testing.T) {
-		r := generator(31)
+		r := random(t, 31)
 		for _, o := range sets {
 			got := o.allocate(100)
 			r.training(got)
@@ -288,7 +288,7 @@ func TestMemberAgainstGeneric(t *testing.T) {
 		offsets = 1
 	}
 	forEachISA(t, func(t *testing.T) {
-		r := generator(12)
+		r := random(t, 12)
 		for _, o := range optionSets {
 			for n := range longest + 1 {
 				d := o.allocate(n)
@@ -323,7 +323,7 @@ func TestMemberAgainstGeneric(t *testing.T) {
 func TestMemberSpecialValues(t *testing.T) {
 	const n = 8192 + 5
 	forEachISA(t, func(t *testing.T) {
-		r := generator(13)
+		r := random(t, 13)
 		for _, o := range optionSets {
 			d := o.allocate(n)
 			r.training(d)
@@ -400,7 +400,7 @@ func TestMemberNegativeVariance(t *testing.T) {
 func TestMemberSplits(t *testing.T) {
 	const n = chunk + 1000
 	forEachISA(t, func(t *testing.T) {
-		r := generator(14)
+		r := random(t, 14)
 		for _, o := range optionSets {
 			d := o.allocate(n)
 			r.training(d)
@@ -430,7 +430,7 @@ func TestMemberSplits(t *testing.T) {
 func TestRMSPropPlain(t *testing.T) {
 	const n = chunk + 77
 	theta, grad, s := allSpecials()
-	r := generator(15)
+	r := random(t, 15)
 	forEachISA(t, func(t *testing.T) {
 		for _, h := range hypers {
 			o := RMSProp{LR: h.lr, Rho: h.rho, Eps: h.eps}
@@ -740,7 +740,7 @@ func TestRMSPropPanics(t *testing.T) {
 
 // Neutral options have the bits of those without.
 func TestRMSPropNeutralOptions(t *testing.T) {
-	r := generator(27)
+	r := random(t, 27)
 	for _, o := range optionSets {
 		same := o
 		if o.Momentum == 0 {
@@ -856,7 +856,7 @@ func TestRMSPropStateSurvives(t *testing.T) {
 		},
 	}
 	for name, codec := range codecs {
-		r := generator(18)
+		r := random(t, 18)
 		for _, o := range optionSets {
 			d := o.allocate(n)
 			r.training(d)

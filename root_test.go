@@ -267,7 +267,7 @@ func TestRootSpecials(t *testing.T) {
 		1, 1e38, math.MaxFloat32}
 	forEachISA(t, func(t *testing.T) {
 		theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-		r := generator(8)
+		r := random(t, 8)
 		for _, eps := range epsilons {
 			for _, special := range elements {
 				for lane := range 64 {

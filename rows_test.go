@@ -10,7 +10,7 @@ import (
 func TestRMSPropUpdateRows(t *testing.T) {
 	lists := [][]int{{}, {0}, {39}, {3, 4, 17, 39}, {39, 0, 21, 5}, {7, 8, 9, 10, 3, 4, 2, 1, 11, 12}}
 	forEachISA(t, func(t *testing.T) {
-		r := generator(16)
+		r := random(t, 16)
 		for _, o := range optionSets {
 			for _, width := range []int{1, 7, 16, 33} {
 				for _, rows := range lists {
@@ -33,7 +33,7 @@ func TestRMSPropUpdateRows(t *testing.T) {
 // Step counts the calls, also with BiasCorrection.
 func TestRMSPropUpdateRowsSteps(t *testing.T) {
 	o := GoMLX()
-	r := generator(19)
+	r := random(t, 19)
 	d := o.allocate(40)
 	r.training(d)
 	st, want := d.state(), d.clone()
@@ -57,7 +57,7 @@ func TestRMSPropUpdateRowsLong(t *testing.T) {
 	for _, n := range []int{1 << 15, 1<<15 + 1, 1<<15 + 65, 100_003} {
 		o := PyTorch()
 		d := o.allocate(n)
-		r := generator(17)
+		r := random(t, 17)
 		r.training(d)
 		want := d.clone()
 		o.Update(want[0], want[1], want.state())
@@ -134,7 +134,7 @@ func TestCoalesceRows(t *testing.T) {
 
 // By another way: float32 sums row by row, in the order of the list.
 func TestCoalesceRowsRandom(t *testing.T) {
-	r := generator(20)
+	r := random(t, 20)
 	for range 200 {
 		width, n, table := 1+r.intn(5), r.intn(60), 1+r.intn(50)
 		var rows []int

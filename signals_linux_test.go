@@ -71,7 +71,7 @@ func TestSignals(t *testing.T) {
 	centered.Momentum, momentum.Centered = 0, false
 	plain := centered
 	plain.Centered = false
-	r := generator(49233)
+	r := random(t, 49233)
 
 	optimizer := &Optimizer{Options: both, Workers: 2, ClipNorm: 1}
 	works := []struct {
