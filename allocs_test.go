@@ -29,8 +29,8 @@ func TestRMSPropAllocs(t *testing.T) {
 			d := o.allocate(n)
 			st := d.state()
 			allocs := testing.AllocsPerRun(10, func() {
-				o.Update(d[0], d[1], st)
-				o.UpdateRows(d[0], d[1][:len(rows)*width], st, rows, width)
+				o.Update(d.theta, d.grad, st)
+				o.UpdateRows(d.theta, d.grad[:len(rows)*width], st, rows, width)
 				var theta, grad, s, m, b [100]float32
 				onStack := State{MeanSquare: s[:]}
 				if o.Centered {
@@ -85,7 +85,7 @@ func TestOptimizerAllocs(t *testing.T) {
 				opt.Options.LR *= 0.999
 				// Gradients that come and go, and one that moves.
 				gone = !gone
-				params[4].Grad = tensors[4][1]
+				params[4].Grad = tensors[4].grad
 				if gone {
 					params[4].Grad = nil
 				}

@@ -244,30 +244,30 @@ func testNoSubnormals(t *testing.T) {
 		d := o.allocate(n)
 		p := o.rounded(1, 2)
 		for i := range n {
-			d[0][i], d[2][i] = 1+r.symmetric()/2, 1e-3
+			d.theta[i], d.s[i] = 1+r.symmetric()/2, 1e-3
 			if i%4 == 0 { // where the gradient is 0
-				d[0][i] *= 1e-37
+				d.theta[i] *= 1e-37
 			}
 			if o.Momentum != 0 {
-				d[4][i] = 1e-3
+				d.b[i] = 1e-3
 			}
 		}
 		for step := range steps {
 			for i := range n {
-				d[1][i] = dying(&r, i, step)
+				d.grad[i] = dying(&r, i, step)
 				// s - m² may be subnormal, as a difference may be.
-				if small := d[1][i] < 1e-12 && d[1][i] > -1e-12; alike || o.Centered && small {
-					d[1][i] = 0
+				if small := d.grad[i] < 1e-12 && d.grad[i] > -1e-12; alike || o.Centered && small {
+					d.grad[i] = 0
 				}
 			}
 			// The runtime may meet one where it interrupts us: what the kernel meets,
 			// it meets each time.
 			before, met := d.clone(), true
 			for try := 0; met && try < 3; try++ {
-				for j := range d {
-					copy(d[j], before[j])
+				for j := range sliceNames {
+					copy(*d.at(j), *before.at(j))
 				}
-				c := p.call(d[0], d[1], d.state())
+				c := p.call(d.theta, d.grad, d.state())
 				met = fpflags.Subnormal(func() { c.run(n) })
 			}
 			if met {

@@ -32,7 +32,7 @@ func BenchmarkMember(b *testing.B) {
 		for _, layout := range benchLayouts {
 			o := layout.member
 			d := o.allocate(n)
-			if err := AdviseHugePages(d[:]...); err != nil {
+			if err := AdviseHugePages(d.all()...); err != nil {
 				b.Log(err)
 			}
 			r := generator(1)
@@ -42,7 +42,7 @@ func BenchmarkMember(b *testing.B) {
 					useISA(b, name)
 					b.SetBytes(layout.bytes * int64(n))
 					for b.Loop() {
-						o.Update(d[0], d[1], d.state())
+						o.Update(d.theta, d.grad, d.state())
 					}
 					perElement(b, n)
 				})
@@ -65,14 +65,14 @@ func BenchmarkDead(b *testing.B) {
 					d := o.allocate(n)
 					for b.Loop() {
 						b.StopTimer()
-						for _, x := range d[2:] {
+						for _, x := range d.all()[2:] {
 							for i := range x {
 								x[i] = start
 							}
 						}
 						b.StartTimer()
 						for range 100 {
-							o.Update(d[0], d[1], d.state())
+							o.Update(d.theta, d.grad, d.state())
 						}
 					}
 					perElement(b, 100*n)
@@ -95,7 +95,7 @@ func BenchmarkOptimizer(b *testing.B) {
 		}
 		tensors := newTensors(&r, &o, sizes, true)
 		if shape.count == 1 {
-			if err := AdviseHugePages(tensors[0][:]...); err != nil {
+			if err := AdviseHugePages(tensors[0].all()...); err != nil {
 				b.Log(err)
 			}
 		}
@@ -107,7 +107,7 @@ func BenchmarkOptimizer(b *testing.B) {
 			b.SetBytes(20 * int64(shape.count*shape.len))
 			for b.Loop() {
 				for _, d := range tensors {
-					Update(d[0], d[1], d[2], o.LR, o.Rho, o.Eps)
+					Update(d.theta, d.grad, d.s, o.LR, o.Rho, o.Eps)
 				}
 			}
 			perTensor(b)
@@ -140,7 +140,7 @@ func BenchmarkShort(b *testing.B) {
 			st := d.state()
 			b.Run(fmt.Sprintf("%d/%s", n, layout.name), func(b *testing.B) {
 				for b.Loop() {
-					o.Update(d[0], d[1], st)
+					o.Update(d.theta, d.grad, st)
 				}
 			})
 		}
@@ -173,14 +173,14 @@ func BenchmarkRows(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("%d/%s/UpdateRows", width, layout.name), func(b *testing.B) {
 				for b.Loop() {
-					o.UpdateRows(d[0], d[1][:n], st, rows, width)
+					o.UpdateRows(d.theta, d.grad[:n], st, rows, width)
 				}
 				perRow(b)
 			})
 			half := d.slice(0, n)
 			b.Run(fmt.Sprintf("%d/%s/Update", width, layout.name), func(b *testing.B) {
 				for b.Loop() {
-					o.Update(half[0], half[1], half.state())
+					o.Update(half.theta, half.grad, half.state())
 				}
 				perRow(b)
 			})
@@ -232,7 +232,7 @@ func BenchmarkStep(b *testing.B) {
 	o := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7}
 	r := generator(6)
 	d := newTensors(&r, &o, []int{n}, true)[0]
-	if err := AdviseHugePages(d[:]...); err != nil {
+	if err := AdviseHugePages(d.all()...); err != nil {
 		b.Log(err)
 	}
 	for _, workers := range []int{1, 2} {
@@ -246,7 +246,7 @@ func BenchmarkStep(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("%s/workers=%d", on.name, workers), func(b *testing.B) {
 				on.opt.Options, on.opt.Workers = o, workers
-				params := []Param{{Theta: d[0], Grad: d[1], State: d.state()}}
+				params := []Param{{Theta: d.theta, Grad: d.grad, State: d.state()}}
 				for b.Loop() {
 					mustStep(b, on.opt, params)
 				}
@@ -256,10 +256,10 @@ func BenchmarkStep(b *testing.B) {
 		// What ZeroGrad is to save.
 		b.Run(fmt.Sprintf("clear/workers=%d", workers), func(b *testing.B) {
 			opt := &Optimizer{Options: o, Workers: workers}
-			params := []Param{{Theta: d[0], Grad: d[1], State: d.state()}}
+			params := []Param{{Theta: d.theta, Grad: d.grad, State: d.state()}}
 			for b.Loop() {
 				mustStep(b, opt, params)
-				clear(d[1])
+				clear(d.grad)
 			}
 			perElement(b, n)
 		})

@@ -21,15 +21,15 @@ func badEstimates(t testing.TB) func(v float32) bool {
 	o := RMSProp{LR: 1, Rho: 1, Eps: 0.5}
 	wrong := -1 / rootModel(2, 1, 1)
 	for _, step := range []func(d tensorData){
-		func(d tensorData) { Update(d[0], d[1], d[2], o.LR, o.Rho, o.Eps) },
+		func(d tensorData) { Update(d.theta, d.grad, d.s, o.LR, o.Rho, o.Eps) },
 		func(d tensorData) { d.step(&o) },
 	} {
 		d := o.allocate(n)
 		for i := range n {
-			d[1][i], d[2][i] = 1, 1.5 // v = s + eps = 2
+			d.grad[i], d.s[i] = 1, 1.5 // v = s + eps = 2
 		}
 		step(d)
-		for _, theta := range d[0] {
+		for _, theta := range d.theta {
 			if theta == wrong {
 				t.Log("LEFT OUT: odd powers of two under a root, whose VRSQRT14PS is wrong here, as Bochs 2.7's is")
 				return oddPower
@@ -60,8 +60,8 @@ func TestOddPower(t *testing.T) {
 // leaveOut copies what depends on the root, theta and b, from want to got where
 // bad is true of what the root is taken of. want is what p makes of its input.
 func (got tensorData) leaveOut(bad func(v float32) bool, p *params, want tensorData) {
-	for i, v := range want[2] {
-		if m := want[3]; m != nil {
+	for i, v := range want.s {
+		if m := want.m; m != nil {
 			q := thresholdAt(minRoot).zeroBelow(m[i])
 			if v -= float32(q * q); v < minNormal {
 				v = 0
@@ -70,9 +70,9 @@ func (got tensorData) leaveOut(bad func(v float32) bool, p *params, want tensorD
 		if !bad(v + p.eps) { // 0 where eps is outside the root
 			continue
 		}
-		got[0][i] = want[0][i]
-		if got[4] != nil {
-			got[4][i] = want[4][i]
+		got.theta[i] = want.theta[i]
+		if got.b != nil {
+			got.b[i] = want.b[i]
 		}
 	}
 }

@@ -57,17 +57,17 @@ func (r *generator) extreme(n int, centered, momentum bool) tensorData {
 		case 0, 1, 2:
 			r.special(d, i)
 		case 3: // any bits
-			for j := range d {
-				if d[j] != nil {
-					d[j][i] = math.Float32frombits(uint32(r.next()))
+			for _, x := range d.all() {
+				if x != nil {
+					x[i] = math.Float32frombits(uint32(r.next()))
 				}
 			}
 		case 4: // live, with so small a mean that its root cannot be taken in software
-			d[1][i] = 0x1p-63 * (1.5 + r.symmetric())
-			d[2][i] = 0x1p-126 * (1.5 + r.symmetric())
+			d.grad[i] = 0x1p-63 * (1.5 + r.symmetric())
+			d.s[i] = 0x1p-126 * (1.5 + r.symmetric())
 		case 5: // a variance near 0 and on either side of it
-			if d[3] != nil {
-				d[3][i] = float32(math.Sqrt(float64(d[2][i]))) * (1 + 0x1p-10*r.symmetric())
+			if d.m != nil {
+				d.m[i] = float32(math.Sqrt(float64(d.s[i]))) * (1 + 0x1p-10*r.symmetric())
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func TestMemberExtremes(t *testing.T) {
 				combinations(&r, func(p *params) {
 					d := r.extreme(max(n, 1), l.centered, l.momentum)
 					want := d.clone()
-					familyGeneric(want[0], want[1], want[2], want[3], want[4], p)
+					familyGeneric(want.theta, want.grad, want.s, want.m, want.b, p)
 					got := d.clone()
 					got.family(p)
 					got.leaveOut(bad, p, want)
@@ -106,11 +106,11 @@ func TestMemberExtremes(t *testing.T) {
 // leaves the plain member to Update's kernel.
 func TestMemberPlainIsUpdate(t *testing.T) {
 	theta, grad, s := allSpecials()
-	before := tensorData{theta, grad, s}
+	before := tensorData{theta: theta, grad: grad, s: s}
 	forEachISA(t, func(t *testing.T) {
 		for _, h := range hypers {
 			want, got := before.clone(), before.clone()
-			updateGeneric(want[0], want[1], want[2], h.params())
+			updateGeneric(want.theta, want.grad, want.s, h.params())
 			got.family(h.params())
 			got.requireSame(t, h, want)
 		}

@@ -110,14 +110,15 @@ func FuzzMember(f *testing.F) {
 		}
 		input := func() (d tensorData) {
 			n := len(data) / 20
-			for j := range d {
+			for j := range sliceNames {
 				if j == 3 && !o.Centered || j == 4 && o.Momentum == 0 {
 					continue
 				}
 				offset := int(offsets >> (4 * j) & 15)
-				d[j] = make([]float32, offset+n)[offset:]
-				for i := range d[j] {
-					d[j][i] = math.Float32frombits(binary.LittleEndian.Uint32(data[20*i+4*j:]))
+				x := make([]float32, offset+n)[offset:]
+				*d.at(j) = x
+				for i := range x {
+					x[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[20*i+4*j:]))
 				}
 			}
 			return d
@@ -130,7 +131,7 @@ func FuzzMember(f *testing.F) {
 		for _, name := range ISAs() {
 			useISA(t, name)
 			got := input()
-			err := recovered(func() { o.Update(got[0], got[1], got.state()) })
+			err := recovered(func() { o.Update(got.theta, got.grad, got.state()) })
 			if _, ok := errorAs[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
 				t.Fatalf("%s: %+v: panic value %v, Validate() = %v", name, o, err, wrong)
 			}

@@ -93,9 +93,9 @@ func TestMemberGuardPages(t *testing.T) {
 			for n := range longest + 1 {
 				for _, ends := range []int{0, 31, r.intn(32), r.intn(32)} {
 					var got tensorData
-					for j := range d {
-						if d[j] != nil {
-							got[j] = memory[j].place(d[j][:n], ends>>j&1 != 0)
+					for j, x := range d.all() {
+						if x != nil {
+							*got.at(j) = memory[j].place(x[:n], ends>>j&1 != 0)
 						}
 					}
 					if err := recovered(func() { got.step(&o) }); err != nil {

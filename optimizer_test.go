@@ -48,7 +48,7 @@ func cloneAll(tensors []tensorData) (clones []tensorData) {
 func paramsOf(tensors []tensorData, withState func(i int) bool) []Param {
 	var params []Param
 	for i, d := range tensors {
-		param := Param{Theta: d[0], Grad: d[1]}
+		param := Param{Theta: d.theta, Grad: d.grad}
 		if withState(i) {
 			param.State = d.state()
 		}
@@ -102,7 +102,7 @@ func TestOptimizer(t *testing.T) {
 						mustStep(t, opt, params)
 						one := opt.Options
 						for j, d := range want {
-							one.Update(d[0], d[1], states[j])
+							one.Update(d.theta, d.grad, states[j])
 						}
 					}
 					for i := range want {
@@ -220,13 +220,13 @@ func requireSameParams(t testing.TB, where any, got, want []Param) {
 		if (g.State == nil) != (w.State == nil) || (g.Grad == nil) != (w.Grad == nil) {
 			t.Fatalf("%v: tensor %d: %+v, want %+v", where, i, g, w)
 		}
-		d, e := tensorData{g.Theta, g.Grad}, tensorData{w.Theta, w.Grad}
+		d, e := tensorData{theta: g.Theta, grad: g.Grad}, tensorData{theta: w.Theta, grad: w.Grad}
 		if g.State != nil {
 			if g.State.Step != w.State.Step {
 				t.Fatalf("%v: tensor %d: State.Step = %d, want %d", where, i, g.State.Step, w.State.Step)
 			}
-			d[2], d[3], d[4] = g.State.MeanSquare, g.State.MeanGrad, g.State.Momentum
-			e[2], e[3], e[4] = w.State.MeanSquare, w.State.MeanGrad, w.State.Momentum
+			d.s, d.m, d.b = g.State.MeanSquare, g.State.MeanGrad, g.State.Momentum
+			e.s, e.m, e.b = w.State.MeanSquare, w.State.MeanGrad, w.State.Momentum
 		}
 		d.requireSame(t, fmt.Sprintf("%v: tensor %d", where, i), e)
 	}
@@ -555,7 +555,7 @@ func TestOptimizerMakesStates(t *testing.T) {
 				}
 			}
 			if i%5 == 2 {
-				if st.Step != 3 || address(st.MeanSquare) != address(tensors[i][2]) {
+				if st.Step != 3 || address(st.MeanSquare) != address(tensors[i].s) {
 					t.Errorf("tensor %d: its state was not used", i)
 				}
 				continue

@@ -333,17 +333,17 @@ func TestParityWithFormulas(t *testing.T) {
 				st := d.state()
 				refs, largest := [n]reference{}, [n][5]float64{}
 				for i := range refs {
-					d[0][i] = r.symmetric()
-					refs[i] = reference{theta: float64(d[0][i]), s: o.InitialMeanSquare, nu: o.InitialMeanSquare}
+					d.theta[i] = r.symmetric()
+					refs[i] = reference{theta: float64(d.theta[i]), s: o.InitialMeanSquare, nu: o.InitialMeanSquare}
 				}
 				for step := 1; step <= steps; step++ {
 					for i := range refs {
-						d[1][i] = r.symmetric()
+						d.grad[i] = r.symmetric()
 					}
-					o.Update(d[0], d[1], st)
+					o.Update(d.theta, d.grad, st)
 					for i := range refs {
 						x := &refs[i]
-						g := float64(d[1][i])
+						g := float64(d.grad[i])
 						if scale != 0 { // a framework's caller does that, in float32
 							g = float64(float32(g * float64(float32(1/scale))))
 						}
@@ -363,15 +363,15 @@ func TestParityWithFormulas(t *testing.T) {
 							// The corrected means of few steps cancel in s - m², and what is
 							// left is mostly what each has rounded: there only the means.
 							cancels := o.Centered && o.BiasCorrection && (j == 0 || j == 4)
-							if d[j] == nil || j == 1 || cancels {
+							if *d.at(j) == nil || j == 1 || cancels {
 								continue
 							}
 							largest[i][j] = max(largest[i][j], math.Abs(want), terms[j])
-							off := math.Abs(float64(d[j][i])-want) / ulp(largest[i][j]) / float64(step+1)
+							off := math.Abs(float64((*d.at(j))[i])-want) / ulp(largest[i][j]) / float64(step+1)
 							worst[j] = max(worst[j], off)
 							if !(off <= bound) {
 								t.Fatalf("%s, %+v: step %d: %s[%d] = %v, want %v: %.1f units a step off",
-									f.name, o, step, sliceNames[j], i, d[j][i], want, off)
+									f.name, o, step, sliceNames[j], i, (*d.at(j))[i], want, off)
 							}
 						}
 					}

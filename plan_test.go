@@ -170,7 +170,7 @@ func TestPlanOfLayouts(t *testing.T) {
 				if got := chosen(l, minTimed); got >= 0 {
 					t.Fatalf("%s: %s chosen early", a.name, all[got])
 				}
-				o.Update(d[0], d[1], d.state())
+				o.Update(d.theta, d.grad, d.state())
 			}
 			if got := chosen(l, minTimed); got != last {
 				t.Errorf("%s: plan %d chosen, want %d", a.name, got, last)

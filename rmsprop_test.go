@@ -134,31 +134,38 @@ func TestRMSPropOptionSets(t *testing.T) {
 
 // tensorData is theta, grad, s, m and b of one tensor; m and b are nil where
 // the options have none.
-type tensorData [5][]float32
+type tensorData struct{ theta, grad, s, m, b []float32 }
 
-var sliceNames = [...]string{"theta", "grad", "s", "m", "b"}
+var sliceNames = [slicesPerTensor]string{"theta", "grad", "s", "m", "b"}
+
+// at is one of the slices, in the order of sliceNames, where all are alike.
+func (d *tensorData) at(i int) *[]float32 {
+	return [...]*[]float32{&d.theta, &d.grad, &d.s, &d.m, &d.b}[i]
+}
+
+func (d *tensorData) all() [][]float32 { return [][]float32{d.theta, d.grad, d.s, d.m, d.b} }
 
 func (d tensorData) clone() tensorData {
-	for i := range d {
-		d[i] = slices.Clone(d[i])
+	for i, x := range d.all() {
+		*d.at(i) = slices.Clone(x)
 	}
 	return d
 }
 
 func (d tensorData) slice(start, end int) tensorData {
-	for i := range d {
-		d[i] = part(d[i], start, end)
+	for i, x := range d.all() {
+		*d.at(i) = part(x, start, end)
 	}
 	return d
 }
 
-func (d tensorData) state() *State { return &State{MeanSquare: d[2], MeanGrad: d[3], Momentum: d[4]} }
+func (d tensorData) state() *State { return &State{MeanSquare: d.s, MeanGrad: d.m, Momentum: d.b} }
 
 func (d tensorData) requireSame(t testing.TB, where any, want tensorData) {
 	t.Helper()
-	for i := range d {
-		if !bytes.Equal(bytesOf(d[i]), bytesOf(want[i])) { // unequal NaNs are the same
-			requireSame(t, fmt.Sprintf("%+v: %s", where, sliceNames[i]), d[i], want[i])
+	for i, x := range want.all() {
+		if got := *d.at(i); !bytes.Equal(bytesOf(got), bytesOf(x)) { // unequal NaNs are the same
+			requireSame(t, fmt.Sprintf("%+v: %s", where, sliceNames[i]), got, x)
 		}
 	}
 }
@@ -171,20 +178,20 @@ func (o *RMSProp) allocate(n int) tensorData {
 
 // training fills d as in training: m within what s allows, b of any sign.
 func (r *generator) training(d tensorData) {
-	r.ordinary(d[0], d[1], d[2])
-	for i := range d[3] {
-		d[3][i] = r.symmetric() * float32(math.Sqrt(float64(d[2][i])))
+	r.ordinary(d.theta, d.grad, d.s)
+	for i := range d.m {
+		d.m[i] = r.symmetric() * float32(math.Sqrt(float64(d.s[i])))
 	}
-	for i := range d[4] {
-		d[4][i] = r.symmetric() * 0.1
+	for i := range d.b {
+		d.b[i] = r.symmetric() * 0.1
 	}
 }
 
 // special puts a special value into every slice of an element of d.
 func (r *generator) special(d tensorData, i int) {
-	for j := range d {
-		if d[j] != nil {
-			d[j][i] = specials[r.intn(len(specials))]
+	for _, x := range d.all() {
+		if x != nil {
+			x[i] = specials[r.intn(len(specials))]
 		}
 	}
 }
@@ -196,7 +203,7 @@ func (o *RMSProp) rounded(factor float64, step int) (p params) {
 
 func (d tensorData) generic(o *RMSProp) {
 	p := o.rounded(1, 1)
-	familyGeneric(d[0], d[1], d[2], d[3], d[4], &p)
+	familyGeneric(d.theta, d.grad, d.s, d.m, d.b, &p)
 }
 
 // step takes the step with the implementation in use, and with the family's kernel
@@ -208,7 +215,7 @@ func (d tensorData) step(o *RMSProp) {
 
 func (d tensorData) family(p *params) {
 	p.plain = false
-	c := p.call(d[0], d[1], d.state())
+	c := p.call(d.theta, d.grad, d.state())
 	c.run(c.n)
 }
 
@@ -225,18 +232,18 @@ func TestMemberOracle(t *testing.T) {
 				r.special(d, i)
 				continue
 			}
-			for j := range d { // every bit pattern is equally likely
-				if d[j] != nil {
-					d[j][i] = math.Float32frombits(uint32(r.next()))
+			for _, x := range d.all() { // every bit pattern is equally likely
+				if x != nil {
+					x[i] = math.Float32frombits(uint32(r.next()))
 				}
 			}
 		}
 		got := d.clone()
 		got.generic(&o)
 		at := func(d tensorData, i int) (x [5]float32) {
-			for j := range d {
-				if d[j] != nil {
-					x[j] = d[j][i]
+			for j, y := range d.all() {
+				if y != nil {
+					x[j] = y[i]
 				}
 			}
 			return x
@@ -271,7 +278,7 @@ func TestRMSPropUpdate(t *testing.T) {
 			r.training(got)
 			want := got.clone()
 			want.generic(&o)
-			o.Update(got[0], got[1], got.state())
+			o.Update(got.theta, got.grad, got.state())
 			got.requireSame(t, o, want)
 		}
 	})
@@ -301,15 +308,15 @@ func TestMemberAgainstGeneric(t *testing.T) {
 				for range offsets {
 					var got tensorData
 					var at [5]int
-					for j := range d {
-						if at[j] = r.intn(16); d[j] != nil {
-							got[j] = arenas[j].place(at[j], d[j])
+					for j, x := range d.all() {
+						if at[j] = r.intn(16); x != nil {
+							*got.at(j) = arenas[j].place(at[j], x)
 						}
 					}
 					got.step(&o)
 					got.requireSame(t, fmt.Sprintf("%+v, offsets %d", o, at), want)
-					for j := range d {
-						if d[j] != nil && !arenas[j].intact(at[j], n) {
+					for j, x := range d.all() {
+						if x != nil && !arenas[j].intact(at[j], n) {
 							t.Fatalf("%+v, offsets %d: memory beside %s was written", o, at, sliceNames[j])
 						}
 					}
@@ -350,13 +357,13 @@ func TestMemberDead(t *testing.T) {
 				continue // theta is in the gradient
 			}
 			d := o.allocate(len(values) * len(values) * len(values))
-			for i := range d[0] {
-				d[0][i] = 1.5
+			for i := range d.theta {
+				d.theta[i] = 1.5
 				x := [...]float32{values[i%7], values[i/7%7], values[i/49]}
-				d[1][i] = x[i%3]
-				for j := range 3 {
-					if d[2+j] != nil {
-						d[2+j][i] = x[j]
+				d.grad[i] = x[i%3]
+				for j, y := range d.all()[2:] {
+					if y != nil {
+						y[i] = x[j]
 					}
 				}
 			}
@@ -365,11 +372,11 @@ func TestMemberDead(t *testing.T) {
 			if o.DecoupledDecay {
 				theta -= float32(float32(o.LR*o.WeightDecay) * theta)
 			}
-			for i := range d[0] {
-				if d[0][i] != theta {
-					t.Fatalf("%+v: theta[%d] = %g, want %g", o, i, d[0][i], theta)
+			for i := range d.theta {
+				if d.theta[i] != theta {
+					t.Fatalf("%+v: theta[%d] = %g, want %g", o, i, d.theta[i], theta)
 				}
-				for j, x := range d[2:] {
+				for j, x := range d.all()[2:] {
 					if x != nil && x[i] != 0 {
 						t.Fatalf("%+v: %s[%d] = %g, want 0", o, sliceNames[2+j], i, x[i])
 					}
@@ -384,14 +391,14 @@ func TestMemberNegativeVariance(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		for _, outside := range []bool{false, true} {
 			o := RMSProp{LR: 0.1, Rho: 1, Eps: 0.25, Centered: true, EpsOutside: outside}
-			d := tensorData{{1, 1}, {1, 1}, {1, 1}, {1.5, float32(math.NaN())}, nil}
+			d := tensorData{theta: []float32{1, 1}, grad: []float32{1, 1}, s: []float32{1, 1}, m: []float32{1.5, float32(math.NaN())}}
 			d.step(&o)
 			want := 1 - float32(float32(0.1)/0.5)
 			if outside {
 				want = 1 - float32(float32(0.1)/0.25)
 			}
-			if d[0][0] != want || d[0][1] == d[0][1] {
-				t.Errorf("EpsOutside = %v: theta = %g, want [%g NaN]", outside, d[0], want)
+			if d.theta[0] != want || d.theta[1] == d.theta[1] {
+				t.Errorf("EpsOutside = %v: theta = %g, want [%g NaN]", outside, d.theta, want)
 			}
 		}
 	})
@@ -406,7 +413,7 @@ func TestMemberSplits(t *testing.T) {
 			r.training(d)
 			whole, want := d.clone(), d.clone()
 			want.generic(&o)
-			o.Update(whole[0], whole[1], whole.state())
+			o.Update(whole.theta, whole.grad, whole.state())
 			whole.requireSame(t, o, want)
 			longest := 5
 			if testing.Short() {
@@ -417,7 +424,7 @@ func TestMemberSplits(t *testing.T) {
 				for at := 0; at < n; {
 					end := min(n, at+1+r.intn(longest))
 					piece := got.slice(at, end)
-					o.Update(piece[0], piece[1], piece.state())
+					o.Update(piece.theta, piece.grad, piece.state())
 					at = end
 				}
 				got.requireSame(t, o, want)
@@ -436,13 +443,13 @@ func TestRMSPropPlain(t *testing.T) {
 			o := RMSProp{LR: h.lr, Rho: h.rho, Eps: h.eps}
 			random := o.allocate(n)
 			r.training(random)
-			for _, d := range []tensorData{random, {theta, grad, s}} {
+			for _, d := range []tensorData{random, {theta: theta, grad: grad, s: s}} {
 				want, family := d.clone(), d.clone()
-				Update(want[0], want[1], want[2], h.lr, h.rho, h.eps)
+				Update(want.theta, want.grad, want.s, h.lr, h.rho, h.eps)
 				family.step(&o)
 				family.requireSame(t, o, want)
 				got := d.clone()
-				o.Update(got[0], got[1], got.state())
+				o.Update(got.theta, got.grad, got.state())
 				got.requireSame(t, o, want)
 				if k := o.rounded(1, 1); !k.plain {
 					t.Errorf("%+v does not take Update's way", o)
@@ -480,14 +487,14 @@ func goldenFamilySums() string {
 	for _, o := range members {
 		d, unused := o.allocate(n), o.allocate(n)
 		r := generator(2015)
-		r.ordinary(d[0], unused[1], unused[2])
+		r.ordinary(d.theta, unused.grad, unused.s)
 		for range 50 {
-			r.ordinary(unused[0], d[1], unused[2])
-			o.Update(d[0], d[1], d.state())
+			r.ordinary(unused.theta, d.grad, unused.s)
+			o.Update(d.theta, d.grad, d.state())
 		}
 		sum := sha256.New()
-		for _, j := range []int{0, 2, 3, 4} {
-			binary.Write(sum, binary.LittleEndian, d[j])
+		for _, x := range [][]float32{d.theta, d.s, d.m, d.b} {
+			binary.Write(sum, binary.LittleEndian, x)
 		}
 		fmt.Fprintf(&out, "%x %+v\n", sum.Sum(nil), o)
 	}
@@ -642,33 +649,33 @@ func TestRMSPropPanics(t *testing.T) {
 		change func(c *call)
 		want   string
 	}{
-		{func(c *call) { c.d[1] = c.d[1][:3] }, "len(grad) = 3, len(theta) = 4" + lengths},
-		{func(c *call) { c.d[2] = c.d[2][:3] }, "len(st.MeanSquare) = 3, len(theta) = 4" + lengths},
-		{func(c *call) { c.d[3] = c.d[3][:3] }, "len(st.MeanGrad) = 3, len(theta) = 4, Centered = true" + lengths},
-		{func(c *call) { c.d[4] = c.d[4][:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0.9" + lengths},
-		{func(c *call) { c.d[3] = nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true: missing, the option needs it"},
-		{func(c *call) { c.d[4] = nil }, "len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9: missing, the option needs it"},
-		{func(c *call) { c.d[3], c.d[4] = nil, nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true: missing, the option needs it; " +
+		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, len(theta) = 4" + lengths},
+		{func(c *call) { c.d.s = c.d.s[:3] }, "len(st.MeanSquare) = 3, len(theta) = 4" + lengths},
+		{func(c *call) { c.d.m = c.d.m[:3] }, "len(st.MeanGrad) = 3, len(theta) = 4, Centered = true" + lengths},
+		{func(c *call) { c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0.9" + lengths},
+		{func(c *call) { c.d.m = nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true: missing, the option needs it"},
+		{func(c *call) { c.d.b = nil }, "len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9: missing, the option needs it"},
+		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true: missing, the option needs it; " +
 			"len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9: missing, the option needs it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, len(theta) = 4, Centered = false: must be empty without that option"},
-		{func(c *call) { c.Momentum = 0; c.d[4] = c.d[4][:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0" + lengths},
+		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0" + lengths},
 		{func(c *call) { c.step = -1 }, "st.Step = -1: must not be negative"},
-		{func(c *call) { c.d[1] = c.d[0] }, "theta and grad overlap: grad begins 0 bytes from theta, len(theta) = 4" + apart},
-		{func(c *call) { c.d[2] = c.d[0] }, "theta and st.MeanSquare overlap: st.MeanSquare begins 0 bytes from theta, len(theta) = 4" + apart},
-		{func(c *call) { c.d[3] = memory[11:15] }, "st.MeanSquare and st.MeanGrad overlap: st.MeanGrad begins 12 bytes from st.MeanSquare, len(st.MeanSquare) = 4" + apart},
-		{func(c *call) { c.d[3] = memory[1:5] }, "theta and st.MeanGrad overlap: st.MeanGrad begins 4 bytes from theta, len(theta) = 4" + apart},
-		{func(c *call) { c.d[3] = memory[5:9] }, "grad and st.MeanGrad overlap: st.MeanGrad begins 4 bytes from grad, len(grad) = 4" + apart},
-		{func(c *call) { c.d[2] = memory[7:11] }, "grad and st.MeanSquare overlap: st.MeanSquare begins 12 bytes from grad, len(grad) = 4" + apart},
-		{func(c *call) { c.d[4] = memory[3:7] }, "theta and st.Momentum overlap: st.Momentum begins 12 bytes from theta, len(theta) = 4" + apart},
-		{func(c *call) { c.d[4] = memory[7:11] }, "grad and st.Momentum overlap: st.Momentum begins 12 bytes from grad, len(grad) = 4" + apart},
-		{func(c *call) { c.d[4] = memory[9:13] }, "st.MeanSquare and st.Momentum overlap: st.Momentum begins 4 bytes from st.MeanSquare, len(st.MeanSquare) = 4" + apart},
-		{func(c *call) { c.d[4] = memory[13:17] }, "st.MeanGrad and st.Momentum overlap: st.Momentum begins 4 bytes from st.MeanGrad, len(st.MeanGrad) = 4" + apart},
+		{func(c *call) { c.d.grad = c.d.theta }, "theta and grad overlap: grad begins 0 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d.s = c.d.theta }, "theta and st.MeanSquare overlap: st.MeanSquare begins 0 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d.m = memory[11:15] }, "st.MeanSquare and st.MeanGrad overlap: st.MeanGrad begins 12 bytes from st.MeanSquare, len(st.MeanSquare) = 4" + apart},
+		{func(c *call) { c.d.m = memory[1:5] }, "theta and st.MeanGrad overlap: st.MeanGrad begins 4 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d.m = memory[5:9] }, "grad and st.MeanGrad overlap: st.MeanGrad begins 4 bytes from grad, len(grad) = 4" + apart},
+		{func(c *call) { c.d.s = memory[7:11] }, "grad and st.MeanSquare overlap: st.MeanSquare begins 12 bytes from grad, len(grad) = 4" + apart},
+		{func(c *call) { c.d.b = memory[3:7] }, "theta and st.Momentum overlap: st.Momentum begins 12 bytes from theta, len(theta) = 4" + apart},
+		{func(c *call) { c.d.b = memory[7:11] }, "grad and st.Momentum overlap: st.Momentum begins 12 bytes from grad, len(grad) = 4" + apart},
+		{func(c *call) { c.d.b = memory[9:13] }, "st.MeanSquare and st.Momentum overlap: st.Momentum begins 4 bytes from st.MeanSquare, len(st.MeanSquare) = 4" + apart},
+		{func(c *call) { c.d.b = memory[13:17] }, "st.MeanGrad and st.Momentum overlap: st.Momentum begins 4 bytes from st.MeanGrad, len(st.MeanGrad) = 4" + apart},
 		{func(c *call) { c.rows = []int{2} }, "rows[0] = 2: must be in [0, 2), the rows of theta"},
 		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1: must be in [0, 2), the rows of theta"},
 		{func(c *call) { c.rows = []int{1, 1} }, "rows[0] = rows[1] = 1: a row may be listed once"},
 		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, len(rows) = 1, width = 2: grad must have a row for each of rows"},
-		{func(c *call) { c.rows = []int{0, 1}; c.d[1] = make([]float32, 5) }, "len(grad) = 5, len(rows) = 2, width = 2: grad must have a row for each of rows"},
-		{func(c *call) { c.rows = []int{0}; c.d[1] = memory[19:21] }, "st.Momentum and grad overlap: grad begins 12 bytes from st.Momentum, len(st.Momentum) = 4" + apart},
+		{func(c *call) { c.rows = []int{0, 1}; c.d.grad = make([]float32, 5) }, "len(grad) = 5, len(rows) = 2, width = 2: grad must have a row for each of rows"},
+		{func(c *call) { c.rows = []int{0}; c.d.grad = memory[19:21] }, "st.Momentum and grad overlap: grad begins 12 bytes from st.Momentum, len(st.Momentum) = 4" + apart},
 	}
 	forEachISA(t, func(t *testing.T) {
 		for _, test := range tests {
@@ -676,20 +683,20 @@ func TestRMSPropPanics(t *testing.T) {
 				memory[i] = float32(i + 1)
 			}
 			c := call{RMSProp: both}
-			for i := range c.d {
-				c.d[i] = memory[4*i:][:4]
+			for i := range sliceNames {
+				*c.d.at(i) = memory[4*i:][:4]
 			}
 			test.change(&c)
 			st := c.d.state()
 			st.Step = c.step
 			if c.rows == nil {
-				requirePanic(t, test.want, func() { c.Update(c.d[0], c.d[1], st) })
-				if len(c.d[1]) != 4 { // another message
+				requirePanic(t, test.want, func() { c.Update(c.d.theta, c.d.grad, st) })
+				if len(c.d.grad) != 4 { // another message
 					continue
 				}
 				c.rows = []int{1, 0}
 			}
-			requirePanic(t, test.want, func() { c.UpdateRows(c.d[0], c.d[1], st, c.rows, 2) })
+			requirePanic(t, test.want, func() { c.UpdateRows(c.d.theta, c.d.grad, st, c.rows, 2) })
 			if st.Step != c.step {
 				t.Errorf("a step was counted before the panic: %s", test.want)
 			}
@@ -715,13 +722,13 @@ func TestRMSPropPanics(t *testing.T) {
 	for i := range slicesPerTensor {
 		for j := range i {
 			var d tensorData
-			for k := range d {
-				d[k] = memory[4*k:][:4]
+			for k := range sliceNames {
+				*d.at(k) = memory[4*k:][:4]
 			}
-			d[i] = d[j]
+			*d.at(i) = *d.at(j)
 			for name, f := range map[string]func(){
-				"Update":     func() { both.Update(d[0], d[1], d.state()) },
-				"UpdateRows": func() { both.UpdateRows(d[0], d[1], d.state(), []int{0, 1}, 2) },
+				"Update":     func() { both.Update(d.theta, d.grad, d.state()) },
+				"UpdateRows": func() { both.UpdateRows(d.theta, d.grad, d.state(), []int{0, 1}, 2) },
 			} {
 				if _, ok := errorAs[*ArgumentError](recovered(f)); !ok {
 					t.Errorf("%s: no panic where %s is %s", name, sliceNames[i], sliceNames[j])
@@ -758,8 +765,8 @@ func TestRMSPropNeutralOptions(t *testing.T) {
 			r.special(d, i)
 		}
 		got := d.clone()
-		o.Update(d[0], d[1], d.state())
-		same.Update(got[0], got[1], got.state())
+		o.Update(d.theta, d.grad, d.state())
+		same.Update(got.theta, got.grad, got.state())
 		got.requireSame(t, o, d)
 	}
 }
@@ -860,7 +867,7 @@ func TestRMSPropStateSurvives(t *testing.T) {
 		for _, o := range optionSets {
 			d := o.allocate(n)
 			r.training(d)
-			d[2][0], d[2][1] = 1e-40, float32(math.Copysign(0, -1))
+			d.s[0], d.s[1] = 1e-40, float32(math.Copysign(0, -1))
 			st := d.state()
 			st.Step = 7
 			read := new(State)
@@ -870,13 +877,13 @@ func TestRMSPropStateSurvives(t *testing.T) {
 			if !reflect.DeepEqual(st, read) {
 				t.Fatalf("%s: %+v: read back as %v", name, o, read)
 			}
-			tensorData{d[0], d[1], read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d) // -0 too
-			theta := slices.Clone(d[0])
+			tensorData{d.theta, d.grad, read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d) // -0 too
+			theta := slices.Clone(d.theta)
 			for range 3 {
-				o.Update(d[0], d[1], st)
-				o.Update(theta, d[1], read)
+				o.Update(d.theta, d.grad, st)
+				o.Update(theta, d.grad, read)
 			}
-			tensorData{theta, d[1], read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d)
+			tensorData{theta, d.grad, read.MeanSquare, read.MeanGrad, read.Momentum}.requireSame(t, name, d)
 		}
 	}
 }

@@ -16,13 +16,13 @@ func TestRMSPropUpdateRows(t *testing.T) {
 				for _, rows := range lists {
 					d := o.allocate(40 * width)
 					r.training(d)
-					grad := d[1][:len(rows)*width]
+					grad := d.grad[:len(rows)*width]
 					want := d.clone()
 					for i, row := range rows {
 						piece := want.slice(row*width, (row+1)*width)
-						o.Update(piece[0], grad[i*width:][:width], piece.state())
+						o.Update(piece.theta, grad[i*width:][:width], piece.state())
 					}
-					o.UpdateRows(d[0], grad, d.state(), rows, width)
+					o.UpdateRows(d.theta, grad, d.state(), rows, width)
 					d.requireSame(t, fmt.Sprintf("%+v, rows %d of %d", o, rows, width), want)
 				}
 			}
@@ -38,11 +38,11 @@ func TestRMSPropUpdateRowsSteps(t *testing.T) {
 	r.training(d)
 	st, want := d.state(), d.clone()
 	for step, rows := range [][]int{{1}, {2, 1}, {}, {3, 0}} {
-		o.UpdateRows(d[0], d[1][:10*len(rows)], st, rows, 10)
+		o.UpdateRows(d.theta, d.grad[:10*len(rows)], st, rows, 10)
 		for i, row := range rows {
 			piece, s := want.slice(10*row, 10*row+10), State{Step: step}
-			s.MeanSquare = piece[2]
-			o.Update(piece[0], d[1][10*i:][:10], &s)
+			s.MeanSquare = piece.s
+			o.Update(piece.theta, d.grad[10*i:][:10], &s)
 		}
 		d.requireSame(t, step, want)
 		if st.Step != step+1 {
@@ -60,14 +60,14 @@ func TestRMSPropUpdateRowsLong(t *testing.T) {
 		r := random(t, 17)
 		r.training(d)
 		want := d.clone()
-		o.Update(want[0], want[1], want.state())
+		o.Update(want.theta, want.grad, want.state())
 		rows := make([]int, n)
 		grad := make([]float32, n)
 		for i := range rows {
 			rows[i] = i * 7919 % n // to which 7919 is prime
-			grad[i] = d[1][rows[i]]
+			grad[i] = d.grad[rows[i]]
 		}
-		o.UpdateRows(d[0], grad, d.state(), rows, 1)
+		o.UpdateRows(d.theta, grad, d.state(), rows, 1)
 		d.requireSame(t, o, want)
 		for _, row := range []int{0, 63, 64, 1<<15 - 1, n - 1} {
 			at, last := slices.Index(rows, row), n-1
@@ -76,7 +76,7 @@ func TestRMSPropUpdateRowsLong(t *testing.T) {
 			}
 			replaced := rows[last]
 			rows[last] = row
-			err := recovered(func() { o.UpdateRows(d[0], grad, d.state(), rows, 1) })
+			err := recovered(func() { o.UpdateRows(d.theta, grad, d.state(), rows, 1) })
 			if want := fmt.Sprintf("kernel: rows[%d] = rows[%d] = %d: a row may be listed once", at, last, row); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}

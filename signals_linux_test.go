@@ -79,13 +79,13 @@ func TestSignals(t *testing.T) {
 		o    RMSProp
 		step func(d tensorData, st *State)
 	}{
-		{"Update", plain, func(d tensorData, _ *State) { Update(d[0], d[1], d[2], usual.lr, usual.rho, usual.eps) }},
-		{"plain", plain, func(d tensorData, st *State) { plain.Update(d[0], d[1], st) }},
-		{"centered", centered, func(d tensorData, st *State) { centered.Update(d[0], d[1], st) }},
-		{"momentum", momentum, func(d tensorData, st *State) { momentum.Update(d[0], d[1], st) }},
-		{"both", both, func(d tensorData, st *State) { both.Update(d[0], d[1], st) }},
+		{"Update", plain, func(d tensorData, _ *State) { Update(d.theta, d.grad, d.s, usual.lr, usual.rho, usual.eps) }},
+		{"plain", plain, func(d tensorData, st *State) { plain.Update(d.theta, d.grad, st) }},
+		{"centered", centered, func(d tensorData, st *State) { centered.Update(d.theta, d.grad, st) }},
+		{"momentum", momentum, func(d tensorData, st *State) { momentum.Update(d.theta, d.grad, st) }},
+		{"both", both, func(d tensorData, st *State) { both.Update(d.theta, d.grad, st) }},
 		{"Optimizer", both, func(d tensorData, st *State) {
-			mustStep(t, optimizer, []Param{{Theta: d[0], Grad: d[1], State: st}})
+			mustStep(t, optimizer, []Param{{Theta: d.theta, Grad: d.grad, State: st}})
 		}},
 	}
 	starts, wants := make([]tensorData, len(works)), make([]tensorData, len(works))
