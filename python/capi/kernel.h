@@ -1,0 +1,141 @@
+/*
+ * kernel.h: the RMSProp family over float32 arrays, with the same bits on every
+ * CPU. The C interface of the Go package github.com/seed57504d97/kernel; its
+ * documentation says what the options do and which bits come out.
+ *
+ *     go build -C capi -buildmode=c-shared -o libkernel_rmsprop.so .
+ *     cc program.c -I capi ./libkernel_rmsprop.so
+ *
+ * Every function checks its arguments before it writes anything: NULL, lengths
+ * that are negative or reach behind the end of the address space, addresses that
+ * are no multiple of the element's size, numbers out of range, arrays that
+ * overlap. It then returns a code other than KERNEL_OK and puts the reason, which
+ * names the argument, into message: UTF-8, ended by a zero byte, cut off to fit
+ * message_size bytes. message may be NULL where message_size is 0. A pointer that
+ * is merely wrong cannot be noticed and ends the process, as in C.
+ *
+ * No array is kept after a call. All functions may be called from any thread, at
+ * the same time, on arrays that do not overlap. The library must not be used in
+ * the child of a fork: Go's runtime does not survive that. The child can load
+ * another copy of the file.
+ *
+ * The environment variable KERNEL_ISA, such as avx512,avx2, names what the library
+ * is to use, as it was when the process started: the first of the list that the
+ * CPU has.
+ */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Codes that functions return. */
+#define KERNEL_OK 0
+#define KERNEL_INVALID 1 /* an argument is wrong: nothing was written */
+#define KERNEL_FAILED 2  /* a fault in the library: what was to be written may be in part */
+
+/* kernel_options.flags */
+#define KERNEL_NESTEROV (1 << 0)
+#define KERNEL_CENTERED (1 << 1)        /* needs kernel_tensor.mean_grad */
+#define KERNEL_DECOUPLED_DECAY (1 << 2)
+#define KERNEL_MAXIMIZE (1 << 3)
+#define KERNEL_EPS_OUTSIDE (1 << 4)     /* sqrt(s) + eps instead of sqrt(s + eps) */
+#define KERNEL_LR_OUTSIDE (1 << 5)      /* the momentum buffer holds steps before lr */
+#define KERNEL_BIAS_CORRECTION (1 << 6) /* needs kernel_tensor.step */
+/* The conventions of torch.optim.RMSprop. */
+#define KERNEL_PYTORCH (KERNEL_EPS_OUTSIDE | KERNEL_LR_OUTSIDE)
+
+/* kernel_settings.flags */
+#define KERNEL_SKIP_NON_FINITE (1 << 0)
+#define KERNEL_ZERO_GRAD (1 << 1)
+
+/* What a step does to the tensors that refer to it. All zero but lr, rho and eps
+ * is the plain formula:
+ *     s     = rho*s + (1-rho)*grad^2
+ *     theta = theta - lr/sqrt(s+eps)*grad
+ */
+typedef struct kernel_options {
+	double lr;           /* in [0, 2^64] */
+	double rho;          /* in [0, 1]: the share of the old means that is kept */
+	double eps;          /* in units of grad^2, or of grad with KERNEL_EPS_OUTSIDE */
+	double momentum;     /* in [0, 1); needs kernel_tensor.momentum where it is not 0 */
+	double weight_decay; /* added to the gradient, or taken from theta with KERNEL_DECOUPLED_DECAY */
+	double loss_scale;   /* the gradient is divided by it; 0 means 1 */
+	double clip_value;   /* limits each element of the gradient; 0: no limit */
+	int64_t flags;
+} kernel_options;
+
+/* A tensor: arrays of n float32 each. theta and the states are written, grad is
+ * read, or set to zero with KERNEL_ZERO_GRAD. No two arrays of a step may overlap,
+ * except that gradients may be shared without KERNEL_ZERO_GRAD. */
+typedef struct kernel_tensor {
+	float *theta;
+	float *grad;        /* NULL: this step leaves the tensor alone */
+	float *mean_square; /* s: starts at 0 */
+	float *mean_grad;   /* with KERNEL_CENTERED, else ignored: starts at 0 */
+	float *momentum;    /* with options.momentum, else NULL or kept up: starts at 0 */
+	float *step;        /* NULL, or one float: how many steps have been taken; 1 is added */
+	int64_t n;          /* elements; 0 or more */
+	int64_t options;    /* which of the step's options */
+} kernel_tensor;
+
+/* What concerns all tensors of a step together. */
+typedef struct kernel_settings {
+	int64_t workers;  /* how many threads the step may use; 0: one for each CPU */
+	double clip_norm; /* limits the norm of all gradients together, as
+	                     torch.nn.utils.clip_grad_norm_; 0: no limit */
+	int64_t flags;
+} kernel_settings;
+
+typedef struct kernel_report {
+	double norm;     /* of all gradients together, over loss_scale; 0 unless clip_norm or
+	                    KERNEL_SKIP_NON_FINITE asked for it */
+	int64_t skipped; /* 1: nothing was written, since the norm is not finite */
+} kernel_report;
+
+/* What a series of steps remembers of its tensors, by address and length, so that
+ * a step on the same ones as before checks next to nothing. 0 is none. */
+typedef uint64_t kernel_optimizer;
+
+#ifndef KERNEL_NO_PROTOTYPES
+
+/* The plain formula on n elements. */
+int32_t kernel_update(float *theta, const float *grad, float *s, int64_t n,
+                      double lr, double rho, double eps, char *message, int64_t message_size);
+
+kernel_optimizer kernel_optimizer_new(void);
+
+/* Frees what kernel_optimizer_new returned. Anything else, 0 too, it leaves alone. */
+void kernel_optimizer_free(kernel_optimizer optimizer);
+
+/* One step on many tensors. optimizer is 0, or from kernel_optimizer_new: calls
+ * with the same one wait for each other. settings and report may be NULL. */
+int32_t kernel_step(kernel_optimizer optimizer, const kernel_settings *settings,
+                    const kernel_options *options, int64_t options_count,
+                    const kernel_tensor *tensors, int64_t tensors_count,
+                    kernel_report *report, char *message, int64_t message_size);
+
+/* Sets sum to x[0]^2 + x[1]^2 + ..., 0 where n is 0. */
+int32_t kernel_sum_squares(const float *x, int64_t n, double *sum, char *message, int64_t message_size);
+
+/* The instruction set in use: avx512, avx2, neon or generic. */
+const char *kernel_isa(void);
+
+/* Those that this CPU can run, best first, with commas between them. */
+const char *kernel_isas(void);
+
+/* Makes every later call of the process use the one named. The bits stay the same. */
+int32_t kernel_set_isa(const char *name, char *message, int64_t message_size);
+
+/* The version of the library. */
+const char *kernel_version(void);
+
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

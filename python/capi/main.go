@@ -1,0 +1,147 @@
+// Capi is the package kernel as a C library: go build -buildmode=c-shared.
+// kernel.h, written by hand, is its interface and says what each function does.
+package main
+
+/*
+#define KERNEL_NO_PROTOTYPES
+#include "kernel.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"unsafe"
+
+	"github.com/seed57504d97/kernel"
+)
+
+// version is set by the linker: -X main.version=…
+var version = "unknown"
+
+func main() {}
+
+// ---- Arguments ----
+
+// A failure is what a call is refused for.
+type failure string
+
+func refusef(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
+
+// guard turns what a call panics with into a code and a message.
+func guard(message *C.char, size C.int64_t, code *C.int32_t) {
+	switch problem := recover().(type) {
+	case nil:
+	case failure:
+		*code = C.KERNEL_INVALID
+		say(message, size, string(problem))
+	case *kernel.ArgumentError:
+		*code = C.KERNEL_INVALID
+		say(message, size, plain(problem))
+	default:
+		*code = C.KERNEL_FAILED
+		say(message, size, fmt.Sprintf("internal error: %v", problem))
+	}
+}
+
+// plain is the text of an error in C's words: one line, without the package's
+// name, and the fields called as in kernel.h.
+func plain(err error) string { return words.Replace(err.Error()) }
+
+var words = strings.NewReplacer("kernel: ", "", "\n", "; ", "params[", "tensors[",
+	".Theta", ".theta", ".Grad", ".grad", ".State.MeanSquare", ".mean_square",
+	".State.MeanGrad", ".mean_grad", ".State.Momentum", ".momentum",
+	"LR = ", "lr = ", "Rho = ", "rho = ", "Eps = ", "eps = ", "Momentum = ", "momentum = ",
+	"WeightDecay = ", "weight_decay = ", "LossScale = ", "loss_scale = ", "ClipValue = ", "clip_value = ")
+
+// say puts text into a buffer of size bytes, as much of it as fits in whole
+// characters.
+func say(message *C.char, size C.int64_t, text string) {
+	if message == nil || size <= 0 {
+		return
+	}
+	for len(text) > int(size)-1 {
+		text = text[:strings.LastIndexFunc(text, func(rune) bool { return true })]
+	}
+	buffer := unsafe.Slice((*byte)(unsafe.Pointer(message)), len(text)+1)
+	buffer[copy(buffer, text)] = 0
+}
+
+// array is the slice of n elements that begins at start; one of none is nil.
+// name is how the message calls it.
+func array[T any](start *T, n C.int64_t, name string) []T {
+	var element T
+	if n < 0 {
+		refusef("%s: length %d: must not be negative", name, n)
+	}
+	if n == 0 {
+		return nil
+	}
+	if start == nil {
+		refusef("%s = NULL: missing, length %d", name, n)
+	}
+	address, size := uintptr(unsafe.Pointer(start)), unsafe.Sizeof(element)
+	if address%unsafe.Alignof(element) != 0 {
+		refusef("%s = %#x: must be a multiple of %d", name, address, unsafe.Alignof(element))
+	}
+	if uint64(n) > uint64(math.MaxInt)/uint64(size) || address+uintptr(n)*size < address {
+		refusef("%s: length %d: reaches behind the end of memory", name, n)
+	}
+	return unsafe.Slice(start, int(n))
+}
+
+func floats(start *C.float, n C.int64_t, name string) []float32 {
+	return array((*float32)(unsafe.Pointer(start)), n, name)
+}
+
+// ---- Functions ----
+
+//export kernel_update
+func kernel_update(theta, grad, s *C.float, n C.int64_t, lr, rho, eps C.double, message *C.char, size C.int64_t) (code C.int32_t) {
+	defer guard(message, size, &code)
+	kernel.Update(floats(theta, n, "theta"), floats(grad, n, "grad"), floats(s, n, "s"),
+		float64(lr), float64(rho), float64(eps))
+	return C.KERNEL_OK
+}
+
+//export kernel_sum_squares
+func kernel_sum_squares(x *C.float, n C.int64_t, sum *C.double, message *C.char, size C.int64_t) (code C.int32_t) {
+	defer guard(message, size, &code)
+	array(sum, 1, "sum")[0] = C.double(kernel.SumSquares(floats(x, n, "x")))
+	return C.KERNEL_OK
+}
+
+// isaNames are C's copies of the names, made once.
+var (
+	isaNames = map[string]*C.char{}
+	isaList  = C.CString(strings.Join(kernel.ISAs(), ","))
+	versionC = C.CString(version)
+)
+
+func init() {
+	for _, name := range kernel.ISAs() {
+		isaNames[name] = C.CString(name)
+	}
+}
+
+//export kernel_isa
+func kernel_isa() *C.char { return isaNames[kernel.ISA()] }
+
+//export kernel_isas
+func kernel_isas() *C.char { return isaList }
+
+//export kernel_set_isa
+func kernel_set_isa(name *C.char, message *C.char, size C.int64_t) (code C.int32_t) {
+	defer guard(message, size, &code)
+	if name == nil {
+		refusef("name = NULL: missing")
+	}
+	if err := kernel.SetISA(C.GoString(name)); err != nil {
+		refusef("name: %s", plain(err))
+	}
+	return C.KERNEL_OK
+}
+
+//export kernel_version
+func kernel_version() *C.char { return versionC }

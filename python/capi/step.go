@@ -1,0 +1,214 @@
+package main
+
+/*
+#define KERNEL_NO_PROTOTYPES
+#include "kernel.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"github.com/seed57504d97/kernel"
+)
+
+// An optimizer is what a series of steps reuses. Between steps it holds addresses
+// as numbers alone: a Go pointer to memory that C has given back could point into
+// what Go gets from the system next, which its collector does not forgive.
+type optimizer struct {
+	mu      sync.Mutex
+	kernel  kernel.Optimizer
+	options []kernel.RMSProp
+	params  []kernel.Param
+	states  []kernel.State
+}
+
+// optimizers are those that C has a number of.
+var optimizers struct {
+	sync.RWMutex
+	last C.kernel_optimizer
+	all  map[C.kernel_optimizer]*optimizer
+}
+
+//export kernel_optimizer_new
+func kernel_optimizer_new() C.kernel_optimizer {
+	optimizers.Lock()
+	defer optimizers.Unlock()
+	if optimizers.all == nil {
+		optimizers.all = map[C.kernel_optimizer]*optimizer{}
+	}
+	optimizers.last++
+	optimizers.all[optimizers.last] = new(optimizer)
+	return optimizers.last
+}
+
+//export kernel_optimizer_free
+func kernel_optimizer_free(number C.kernel_optimizer) {
+	optimizers.Lock()
+	defer optimizers.Unlock()
+	delete(optimizers.all, number)
+}
+
+func optimizerOf(number C.kernel_optimizer) *optimizer {
+	if number == 0 {
+		return new(optimizer)
+	}
+	optimizers.RLock()
+	defer optimizers.RUnlock()
+	o := optimizers.all[number]
+	if o == nil {
+		refusef("optimizer = %d: is none, or was freed", number)
+	}
+	return o
+}
+
+//export kernel_step
+func kernel_step(number C.kernel_optimizer, settings *C.kernel_settings,
+	options *C.kernel_options, optionsCount C.int64_t,
+	tensors *C.kernel_tensor, tensorsCount C.int64_t,
+	report *C.kernel_report, message *C.char, size C.int64_t) (code C.int32_t) {
+	defer guard(message, size, &code)
+	if report != nil {
+		array(report, 1, "report")
+	}
+	o := optimizerOf(number)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.set(settings)
+	o.setOptions(array(options, optionsCount, "options"))
+	all := array(tensors, tensorsCount, "tensors")
+	defer o.forget()
+	o.borrow(all)
+
+	done, err := o.kernel.Step(o.params)
+	if err != nil {
+		refusef("%s", plain(err))
+	}
+	if report != nil {
+		*report = C.kernel_report{norm: C.double(done.Norm)}
+		if done.Skipped {
+			report.skipped = 1
+		}
+	}
+	if !done.Skipped {
+		for i := range all {
+			if t := &all[i]; t.step != nil && (t.grad != nil || t.n == 0) {
+				*t.step++
+			}
+		}
+	}
+	return C.KERNEL_OK
+}
+
+func (o *optimizer) set(settings *C.kernel_settings) {
+	o.kernel.Workers, o.kernel.ClipNorm, o.kernel.SkipNonFinite, o.kernel.ZeroGrad = 0, 0, false, false
+	if settings == nil {
+		return
+	}
+	s := &array(settings, 1, "settings")[0]
+	known := C.int64_t(C.KERNEL_SKIP_NON_FINITE | C.KERNEL_ZERO_GRAD)
+	switch {
+	case s.workers < 0 || s.workers > maxWorkers:
+		refusef("settings.workers = %d: must be in [0, %d]", s.workers, maxWorkers)
+	case !(s.clip_norm >= 0):
+		refusef("settings.clip_norm = %v: must not be negative", s.clip_norm)
+	case s.flags&^known != 0:
+		refusef("settings.flags = %#x: unknown", s.flags)
+	}
+	o.kernel.Workers = int(s.workers)
+	o.kernel.ClipNorm = float64(s.clip_norm)
+	o.kernel.SkipNonFinite = s.flags&C.KERNEL_SKIP_NON_FINITE != 0
+	o.kernel.ZeroGrad = s.flags&C.KERNEL_ZERO_GRAD != 0
+}
+
+// maxWorkers is far beyond any CPU: more would be a number that was not set.
+const maxWorkers = 1 << 16
+
+func (o *optimizer) setOptions(options []C.kernel_options) {
+	if len(options) != len(o.options) {
+		o.options = make([]kernel.RMSProp, len(options))
+	}
+	for i := range options {
+		c := &options[i]
+		if c.flags&^(C.KERNEL_BIAS_CORRECTION<<1-1) != 0 {
+			refusef("options[%d].flags = %#x: unknown", i, c.flags)
+		}
+		on := func(flag C.int64_t) bool { return c.flags&flag != 0 }
+		o.options[i] = kernel.RMSProp{
+			LR:             float64(c.lr),
+			Rho:            float64(c.rho),
+			Eps:            float64(c.eps),
+			Momentum:       float64(c.momentum),
+			WeightDecay:    float64(c.weight_decay),
+			LossScale:      float64(c.loss_scale),
+			ClipValue:      float64(c.clip_value),
+			Nesterov:       on(C.KERNEL_NESTEROV),
+			Centered:       on(C.KERNEL_CENTERED),
+			DecoupledDecay: on(C.KERNEL_DECOUPLED_DECAY),
+			Maximize:       on(C.KERNEL_MAXIMIZE),
+			EpsOutside:     on(C.KERNEL_EPS_OUTSIDE),
+			LROutside:      on(C.KERNEL_LR_OUTSIDE),
+			BiasCorrection: on(C.KERNEL_BIAS_CORRECTION),
+		}
+		if err := o.options[i].Validate(); err != nil {
+			refusef("options[%d]: %s", i, plain(err))
+		}
+	}
+}
+
+// borrow sets params to C's tensors.
+func (o *optimizer) borrow(tensors []C.kernel_tensor) {
+	if len(tensors) != len(o.params) {
+		o.params = make([]kernel.Param, len(tensors))
+		o.states = make([]kernel.State, len(tensors))
+	}
+	for i := range tensors {
+		t := &tensors[i]
+		if t.options < 0 || t.options >= C.int64_t(len(o.options)) {
+			refusef("tensors[%d].options = %d: must be in [0, %d)", i, t.options, len(o.options))
+		}
+		options := &o.options[t.options]
+		slice := func(start *C.float, name string) []float32 {
+			// What array checks, without the name, which takes longer to make.
+			if t.n >= 0 && t.n <= maxLength && start != nil && uintptr(unsafe.Pointer(start))%4 == 0 &&
+				uintptr(unsafe.Pointer(start))+4*uintptr(t.n) >= uintptr(unsafe.Pointer(start)) {
+				return unsafe.Slice((*float32)(unsafe.Pointer(start)), int(t.n))
+			}
+			return floats(start, t.n, fmt.Sprintf("tensors[%d].%s", i, name))
+		}
+		p, st := &o.params[i], &o.states[i]
+		*st = kernel.State{MeanSquare: slice(t.mean_square, "mean_square")}
+		*p = kernel.Param{Theta: slice(t.theta, "theta"), State: st, Options: options}
+		if t.grad != nil {
+			p.Grad = slice(t.grad, "grad")
+		}
+		if options.Centered {
+			st.MeanGrad = slice(t.mean_grad, "mean_grad")
+		}
+		if t.momentum != nil || options.Momentum != 0 {
+			st.Momentum = slice(t.momentum, "momentum")
+		}
+		switch {
+		case t.step != nil && uintptr(unsafe.Pointer(t.step))%4 != 0:
+			floats(t.step, 1, fmt.Sprintf("tensors[%d].step", i))
+		case !options.BiasCorrection:
+		case t.step == nil:
+			refusef("tensors[%d].step = NULL: missing, the bias is corrected by it", i)
+		case !(*t.step >= 0 && *t.step < 1<<24 && *t.step == C.float(int(*t.step))):
+			refusef("tensors[%d].step = %v: must be a whole number in [0, 2^24)", i, *t.step)
+		default:
+			st.Step = int(*t.step)
+		}
+	}
+}
+
+// maxLength is how many float32 fit into the address space.
+const maxLength = C.int64_t(^uint(0)>>1) / 4
+
+// forget lets go of C's memory.
+func (o *optimizer) forget() {
+	clear(o.params)
+	clear(o.states)
+}
