@@ -1,0 +1,290 @@
+/* Uses the library without Python: prints what failed, and returns how much. */
+#include <kernel.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures;
+
+#define CHECK(condition)                                              \
+	do {                                                              \
+		if (!(condition)) {                                           \
+			printf("line %d: %s\n", __LINE__, #condition);            \
+			failures++;                                               \
+		}                                                             \
+	} while (0)
+
+static char message[200];
+
+/* refused checks the code, that the message has the word, and that it fits. */
+#define REFUSED(word, call)                                           \
+	do {                                                              \
+		memset(message, 'x', sizeof message);                         \
+		CHECK((call) == KERNEL_INVALID);                              \
+		CHECK(memchr(message, 0, sizeof message) != NULL);            \
+		if (!strstr(message, word)) {                                 \
+			printf("line %d: no %s in: %s\n", __LINE__, word, message); \
+			failures++;                                               \
+		}                                                             \
+	} while (0)
+
+#define TO message, sizeof message
+
+static float *numbers(int n, float start) {
+	float *x = malloc(n * sizeof *x); /* each in an allocation of its own: valgrind sees its ends */
+	for (int i = 0; i < n; i++)
+		x[i] = start + (float)i / 64;
+	return x;
+}
+
+static void test_update(int n) {
+	float *theta = numbers(n, 1), *grad = numbers(n, -0.25f), *s = numbers(n, 0);
+	float *want = numbers(n, 1), *want_s = numbers(n, 0);
+	for (int i = 0; i < n; i++) {
+		volatile float gg = grad[i] * grad[i], kept = 0.5f * want_s[i], new = 0.5f * gg;
+		volatile float sum = kept + new, inside = sum + 0.25f, root = sqrtf(inside), rate = 0.125f / root;
+		volatile float step = rate * grad[i];
+		want_s[i] = sum;
+		want[i] = want[i] - step;
+	}
+	CHECK(kernel_update(theta, grad, s, n, 0.125, 0.5, 0.25, TO) == KERNEL_OK);
+	CHECK(memcmp(theta, want, n * sizeof *theta) == 0);
+	CHECK(memcmp(s, want_s, n * sizeof *s) == 0);
+
+	double sum = -1, want_sum = 0;
+	for (int i = 0; i < n; i++)
+		want_sum += (double)grad[i] * grad[i];
+	CHECK(kernel_sum_squares(grad, n, &sum, TO) == KERNEL_OK);
+	CHECK(fabs(sum - want_sum) <= 1e-12 * want_sum);
+	free(theta), free(grad), free(s), free(want), free(want_s);
+}
+
+static void test_bad_update(void) {
+	float *theta = numbers(8, 1), *grad = numbers(8, 2), *s = numbers(8, 3);
+	double sum = 7;
+	REFUSED("theta = NULL", kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, TO));
+	REFUSED("grad = NULL", kernel_update(theta, NULL, s, 8, 0.1, 0.9, 0, TO));
+	REFUSED("s = NULL", kernel_update(theta, grad, NULL, 8, 0.1, 0.9, 0, TO));
+	REFUSED("length -1", kernel_update(theta, grad, s, -1, 0.1, 0.9, 0, TO));
+	REFUSED("length", kernel_update(theta, grad, s, INT64_MIN, 0.1, 0.9, 0, TO));
+	REFUSED("end of memory", kernel_update(theta, grad, s, INT64_MAX, 0.1, 0.9, 0, TO));
+	REFUSED("end of memory", kernel_update(theta, grad, s, INT64_MAX / 4, 0.1, 0.9, 0, TO) == KERNEL_INVALID
+		? kernel_update((float *)-64, grad, s, 17, 0.1, 0.9, 0, TO) : -1);
+	REFUSED("theta", kernel_update((float *)((char *)theta + 1), grad, s, 7, 0.1, 0.9, 0, TO));
+	REFUSED("s = 0x", kernel_update(theta, grad, (float *)((char *)s + 2), 7, 0.1, 0.9, 0, TO));
+	REFUSED("multiple of 4", kernel_update(theta, (float *)((char *)grad + 3), s, 7, 0.1, 0.9, 0, TO));
+	REFUSED("theta and grad overlap", kernel_update(theta, theta + 3, s, 4, 0.1, 0.9, 0, TO));
+	REFUSED("lr = -1", kernel_update(theta, grad, s, 8, -1, 0.9, 0, TO));
+	REFUSED("rho = 2", kernel_update(theta, grad, s, 8, 0.1, 2, 0, TO));
+	REFUSED("eps = NaN", kernel_update(theta, grad, s, 8, 0.1, 0.9, NAN, TO));
+	REFUSED("x = NULL", kernel_sum_squares(NULL, 8, &sum, TO));
+	REFUSED("sum = NULL", kernel_sum_squares(grad, 8, NULL, TO));
+	REFUSED("x", kernel_sum_squares(grad, -8, &sum, TO));
+	CHECK(sum == 7);
+	for (int i = 0; i < 8; i++)
+		CHECK(theta[i] == 1 + (float)i / 64 && s[i] == 3 + (float)i / 64);
+
+	/* No message, a short one, and one without room for anything but its end. */
+	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, NULL, 0) == KERNEL_INVALID);
+	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, NULL, 99) == KERNEL_INVALID);
+	char *few = malloc(6);
+	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, few, 6) == KERNEL_INVALID && strcmp(few, "theta") == 0);
+	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, few, 1) == KERNEL_INVALID && few[0] == 0 && few[1] == 'h');
+	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, few, -5) == KERNEL_INVALID && few[1] == 'h');
+	CHECK(kernel_update(NULL, NULL, NULL, 0, 0.1, 0.9, 0, TO) == KERNEL_OK); /* nothing to do */
+	free(few), free(theta), free(grad), free(s);
+}
+
+#define N 3000
+
+struct model {
+	float *arrays[2][5];
+	float steps[2];
+	kernel_tensor tensors[2];
+};
+
+static void make(struct model *m) {
+	for (int t = 0; t < 2; t++) {
+		int n = t ? 5 : N;
+		for (int k = 0; k < 5; k++)
+			m->arrays[t][k] = numbers(n, k < 2 ? -0.5f + t : 0);
+		for (int k = 2; k < 5; k++)
+			memset(m->arrays[t][k], 0, n * sizeof(float));
+		m->steps[t] = 0;
+		float **a = m->arrays[t];
+		m->tensors[t] = (kernel_tensor){a[0], a[1], a[2], a[3], t ? NULL : a[4], &m->steps[t], n, t};
+	}
+}
+
+static void drop(struct model *m) {
+	for (int t = 0; t < 2; t++)
+		for (int k = 0; k < 5; k++)
+			free(m->arrays[t][k]);
+}
+
+static void test_step(kernel_optimizer optimizer) {
+	kernel_options options[2] = {
+		{.lr = 0.01, .rho = 0.99, .eps = 1e-8, .momentum = 0.9, .flags = KERNEL_PYTORCH | KERNEL_CENTERED},
+		{.lr = 0.5, .rho = 0.9, .eps = 1e-7},
+	};
+	kernel_settings settings = {.workers = 2};
+	kernel_report report = {-1, -1};
+	struct model m, other;
+	make(&m), make(&other);
+	for (int i = 0; i < 5; i++)
+		CHECK(kernel_step(optimizer, &settings, options, 2, m.tensors, 2, &report, TO) == KERNEL_OK);
+	CHECK(report.norm == 0 && report.skipped == 0);
+	CHECK(m.steps[0] == 5 && m.steps[1] == 5);
+	/* Without settings, in two calls: the same bits. */
+	for (int i = 0; i < 5; i++) {
+		CHECK(kernel_step(0, NULL, options, 2, other.tensors, 1, NULL, TO) == KERNEL_OK);
+		CHECK(kernel_update(other.arrays[1][0], other.arrays[1][1], other.arrays[1][2], 5, 0.5, 0.9, 1e-7, TO) == KERNEL_OK);
+	}
+	for (int t = 0; t < 2; t++)
+		for (int k = 0; k < 5; k++)
+			CHECK(memcmp(m.arrays[t][k], other.arrays[t][k], (t ? 5 : N) * sizeof(float)) == 0);
+	CHECK(m.arrays[0][3][1] != 0 && m.arrays[0][4][1] != 0 && m.arrays[1][3][1] == 0 && m.arrays[1][4][1] == 0);
+
+	/* A tensor without a gradient is left alone. */
+	float before = m.arrays[1][0][0];
+	m.tensors[1].grad = NULL;
+	CHECK(kernel_step(optimizer, &settings, options, 2, m.tensors, 2, NULL, TO) == KERNEL_OK);
+	CHECK(m.arrays[1][0][0] == before && m.steps[1] == 5 && m.steps[0] == 6);
+	m.tensors[1].grad = m.arrays[1][1];
+
+	/* Clipping: the norm, and gradients that are used and set to zero. */
+	double sums[2], norm;
+	for (int t = 0; t < 2; t++)
+		CHECK(kernel_sum_squares(m.arrays[t][1], t ? 5 : N, &sums[t], TO) == KERNEL_OK);
+	norm = sqrt(sums[0] + sums[1]);
+	settings.clip_norm = 0.5;
+	settings.flags = KERNEL_SKIP_NON_FINITE | KERNEL_ZERO_GRAD;
+	CHECK(kernel_step(optimizer, &settings, options, 2, m.tensors, 2, &report, TO) == KERNEL_OK);
+	CHECK(report.norm == norm && report.skipped == 0 && m.steps[0] == 7);
+	for (int i = 0; i < N; i++)
+		CHECK(m.arrays[0][1][i] == 0);
+
+	/* A step that is skipped. */
+	m.arrays[1][1][2] = INFINITY;
+	before = m.arrays[0][0][0];
+	CHECK(kernel_step(optimizer, &settings, options, 2, m.tensors, 2, &report, TO) == KERNEL_OK);
+	CHECK(report.skipped == 1 && isinf(report.norm) && m.steps[0] == 7 && m.arrays[0][0][0] == before);
+	CHECK(m.arrays[1][1][2] == 0);
+
+	/* Bias correction goes by the step. */
+	m.steps[1] = 0;
+	m.arrays[1][2][0] = 1e6f; /* which the first step forgets */
+	m.arrays[1][1][0] = 2;
+	options[1].flags = KERNEL_BIAS_CORRECTION;
+	CHECK(kernel_step(optimizer, NULL, options, 2, m.tensors + 1, 1, NULL, TO) == KERNEL_OK);
+	CHECK(m.arrays[1][2][0] == 4 && m.steps[1] == 1);
+	drop(&m), drop(&other);
+}
+
+static void test_bad_step(kernel_optimizer optimizer) {
+	kernel_options good = {.lr = 0.5, .rho = 0.9, .eps = 1e-7}, o;
+	kernel_settings s;
+	kernel_report report;
+	struct model m;
+	make(&m);
+	m.tensors[1].options = 0;
+	kernel_tensor t[2];
+
+#define STEP kernel_step(optimizer, NULL, &good, 1, t, 2, &report, TO)
+#define WITH(word, change) (memcpy(t, m.tensors, sizeof t), change, 0); REFUSED(word, STEP)
+	(void)WITH("tensors[1].theta = NULL", t[1].theta = NULL);
+	(void)WITH("tensors[1].mean_square = NULL", t[1].mean_square = NULL);
+	(void)WITH("tensors[0].", t[0].n = -1);
+	(void)WITH("length", t[0].n = INT64_MAX);
+	(void)WITH("end of memory", (t[1].theta = (float *)-64, t[1].n = 17));
+	(void)WITH("tensors[1].grad", t[1].grad = (float *)((char *)t[1].grad + 1));
+	(void)WITH("tensors[0].step", t[0].step = (float *)((char *)t[0].step + 2));
+	(void)WITH("tensors[1].options = 1", t[1].options = 1);
+	(void)WITH("tensors[1].options = -1", t[1].options = -1);
+	(void)WITH("tensors[0].theta and tensors[1].theta overlap", (t[1].theta = t[0].theta + 3));
+	(void)WITH("tensors[0].grad", (t[0].grad = t[0].theta));
+	(void)WITH("tensors[0].momentum and tensors[1].mean_square overlap", (t[1].mean_square = t[0].momentum));
+	memcpy(t, m.tensors, sizeof t);
+
+#define WITH_OPTIONS(word, change) (o = good, change, 0); REFUSED(word, kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO))
+	(void)WITH_OPTIONS("options[0]: lr = -1", o.lr = -1);
+	(void)WITH_OPTIONS("rho = 1.5", o.rho = 1.5);
+	(void)WITH_OPTIONS("eps = NaN", o.eps = NAN);
+	(void)WITH_OPTIONS("momentum = 1", o.momentum = 1);
+	(void)WITH_OPTIONS("weight_decay = +Inf", o.weight_decay = INFINITY);
+	(void)WITH_OPTIONS("loss_scale = -1", o.loss_scale = -1);
+	(void)WITH_OPTIONS("clip_value = -1", o.clip_value = -1);
+	(void)WITH_OPTIONS("options[0].flags = 0x80", o.flags = 0x80);
+	(void)WITH_OPTIONS("tensors[1].mean_grad = NULL", (o.flags = KERNEL_CENTERED, t[1].mean_grad = NULL));
+	(void)WITH_OPTIONS("tensors[1].momentum = NULL", (o.momentum = 0.5, t[1].momentum = NULL));
+	(void)WITH_OPTIONS("step", (o.flags = KERNEL_BIAS_CORRECTION, t[1].step = NULL));
+	memcpy(t, m.tensors, sizeof t);
+	m.steps[1] = 0.5f;
+	(void)WITH_OPTIONS("step = 0.5", o.flags = KERNEL_BIAS_CORRECTION);
+	m.steps[1] = NAN;
+	(void)WITH_OPTIONS("step = NaN", o.flags = KERNEL_BIAS_CORRECTION);
+	m.steps[1] = 0;
+
+#define WITH_SETTINGS(word, change) (memset(&s, 0, sizeof s), change, 0); REFUSED(word, kernel_step(optimizer, &s, &good, 1, t, 2, NULL, TO))
+	(void)WITH_SETTINGS("settings.workers = -1", s.workers = -1);
+	(void)WITH_SETTINGS("settings.workers", s.workers = INT64_MAX);
+	(void)WITH_SETTINGS("settings.clip_norm = NaN", s.clip_norm = NAN);
+	(void)WITH_SETTINGS("settings.clip_norm = -1", s.clip_norm = -1);
+	(void)WITH_SETTINGS("settings.flags = 0x4", s.flags = 4);
+
+	REFUSED("optimizer = 999", kernel_step(999, NULL, &good, 1, t, 2, NULL, TO));
+	REFUSED("options = NULL", kernel_step(optimizer, NULL, NULL, 1, t, 2, NULL, TO));
+	REFUSED("options", kernel_step(optimizer, NULL, &good, -1, t, 2, NULL, TO));
+	REFUSED("tensors = NULL", kernel_step(optimizer, NULL, &good, 1, NULL, 2, NULL, TO));
+	REFUSED("tensors", kernel_step(optimizer, NULL, &good, 1, t, INT64_MAX / 8, NULL, TO));
+	REFUSED("tensors = 0x", kernel_step(optimizer, NULL, &good, 1, (kernel_tensor *)((char *)t + 4), 1, NULL, TO));
+	REFUSED("report", kernel_step(optimizer, NULL, &good, 1, t, 2, (kernel_report *)((char *)&report + 1), TO));
+	REFUSED("settings", kernel_step(optimizer, (kernel_settings *)((char *)&s + 1), &good, 1, t, 2, NULL, TO));
+	CHECK(kernel_step(optimizer, NULL, NULL, 0, NULL, 0, NULL, TO) == KERNEL_OK);
+
+	struct model untouched;
+	make(&untouched);
+	for (int i = 0; i < 2; i++) {
+		for (int k = 0; k < 5; k++)
+			CHECK(memcmp(m.arrays[i][k], untouched.arrays[i][k], (i ? 5 : N) * sizeof(float)) == 0);
+		CHECK(m.steps[i] == 0);
+	}
+	/* And the optimizer works after all that. */
+	CHECK(kernel_step(optimizer, NULL, &good, 1, t, 2, &report, TO) == KERNEL_OK && m.steps[0] == 1);
+	drop(&m), drop(&untouched);
+}
+
+int main(int argc, char **argv) {
+	if (argc > 1 && strcmp(argv[1], "beyond") == 0) { /* for valgrind to notice */
+		float *theta = numbers(33, 1), *grad = numbers(32, 1), *s = numbers(33, 1);
+		return kernel_update(theta, grad, s, 33, 0.1, 0.9, 0, TO);
+	}
+	printf("version %s, %s of %s\n", kernel_version(), kernel_isa(), kernel_isas());
+	CHECK(strlen(kernel_version()) > 0);
+	REFUSED("name = NULL", kernel_set_isa(NULL, TO));
+	REFUSED("nonsense", kernel_set_isa("nonsense", TO));
+	char *isas = strdup(kernel_isas()), *rest = isas, *name;
+	while ((name = strsep(&rest, ","))) {
+		CHECK(kernel_set_isa(name, TO) == KERNEL_OK && strcmp(kernel_isa(), name) == 0);
+		for (int n = 0; n < 70; n++)
+			test_update(n);
+		test_update(40000);
+		kernel_optimizer optimizer = kernel_optimizer_new(), other = kernel_optimizer_new();
+		CHECK(optimizer != 0 && other != 0 && optimizer != other);
+		test_step(optimizer);
+		test_step(0);
+		test_bad_step(optimizer);
+		test_bad_step(0);
+		kernel_optimizer_free(other);
+		REFUSED("optimizer", kernel_step(other, NULL, NULL, 0, NULL, 0, NULL, TO));
+		kernel_optimizer_free(optimizer);
+		kernel_optimizer_free(optimizer);
+		kernel_optimizer_free(0);
+	}
+	test_bad_update();
+	free(isas);
+	if (!failures)
+		printf("all passed\n");
+	return failures > 0;
+}

@@ -1,0 +1,84 @@
+"""The C interface, used by a C program."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import CAPI, build_library
+
+from kernel_rmsprop import _library
+
+SOURCE = Path(__file__).with_name("program.c")
+
+
+def compile_program(directory, library, *flags):
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    program = directory / "program"
+    subprocess.run(
+        ["gcc", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-value", "-ffp-contract=off", *flags,
+         "-I", CAPI, "-o", program, SOURCE, library, f"-Wl,-rpath,{Path(library).parent}", "-lm"],
+        check=True,
+    )  # fmt: skip
+    return program
+
+
+def run(*command, timeout=120):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "all passed" in done.stdout
+    return done
+
+
+def test_program(tmp_path):
+    run(compile_program(tmp_path, _library._path()))
+
+
+def test_program_without_assembly(tmp_path, purego):
+    assert "generic of generic" in run(compile_program(tmp_path, purego)).stdout
+
+
+def errors_in_kernels(report):
+    """Those of valgrind's errors that happened in the kernels: Go's runtime, with stacks of its own, has others."""
+    blocks = re.split(r"^==\d+== *\n", report, flags=re.M)
+    return [b for b in blocks if re.search(r"^==\d+==    at 0x\w+: github.com/seed57504d97/kernel\.", b, flags=re.M)]
+
+
+def test_program_under_valgrind(tmp_path):
+    """Each array is an allocation of its own: nothing is read or written beyond it."""
+    if shutil.which("valgrind") is None:
+        pytest.skip("there is no valgrind")
+    program = compile_program(tmp_path, build_library(tmp_path / "libkernel_rmsprop.so"))
+    valgrind = ("valgrind", "--leak-check=no", "--undef-value-errors=no", "-q", program)
+    assert errors_in_kernels(run(*valgrind).stderr) == []
+    done = subprocess.run([*valgrind, "beyond"], capture_output=True, text=True, timeout=120)
+    assert "Invalid read" in errors_in_kernels(done.stderr)[0]
+
+
+def test_header_is_cplusplus(tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("there is no g++")
+    (tmp_path / "header.cc").write_text("#include <kernel.h>\nint main() { return kernel_isa() == nullptr; }\n")
+    subprocess.run(
+        ["g++", "-Wall", "-Werror", "-I", CAPI, "-o", tmp_path / "header", tmp_path / "header.cc", _library._path(),
+         f"-Wl,-rpath,{os.path.dirname(_library._path())}"],
+        check=True,
+    )  # fmt: skip
+    subprocess.run([tmp_path / "header"], check=True)
+
+
+def test_prototypes_are_those_of_the_library(tmp_path):
+    """Go writes a header, too: with const where kernel.h has it, the declarations agree."""
+    library = build_library(tmp_path / "generated.so")
+    generated = [line for line in library.with_suffix(".h").read_text().splitlines() if line.startswith("extern ") and "kernel_" in line]
+    ours = (CAPI / "kernel.h").read_text()
+    declared = ours[ours.index("#ifndef KERNEL_NO_PROTOTYPES") : ours.index("#endif", ours.index("#ifndef KERNEL_NO_PROTOTYPES"))]
+    assert len(generated) == declared.count(");")
+    source = '#define KERNEL_NO_PROTOTYPES\n#include <kernel.h>\n#define const\n' + "\n".join(
+        line for line in declared.splitlines() if not line.startswith("#")
+    ) + "\n" + "\n".join(generated) + "\n"
+    (tmp_path / "both.c").write_text(source)
+    subprocess.run(["gcc", "-Werror", "-fsyntax-only", "-I", CAPI, tmp_path / "both.c"], check=True)
