@@ -264,7 +264,7 @@ func TestSetPlan(t *testing.T) {
 			if err := SetPlan(plan); err != nil {
 				t.Error(err)
 			}
-			for _, n := range []int{0, 1, minTimed, 1 << 40} {
+			for _, n := range []int{0, 1, minTimed, math.MaxInt32} {
 				if got := Plan(n); got != plan {
 					t.Errorf("%s: Plan(%d) = %q after SetPlan(%q)", name, n, got, plan)
 				}

@@ -6,8 +6,8 @@
 #
 # The environments are kept in KERNEL_PYTHON, by default ~/.cache/kernel-python, since
 # torch is some gigabytes. They are brought up to date in each run. Where PyPI cannot
-# be reached, what is there is used, and what is not there is left out. PYTHON and
-# PYTHON_OLDEST name the interpreters.
+# be reached, or is slow, what is there is used, and what is not there is left out.
+# PYTHON and PYTHON_OLDEST name the interpreters.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 home=${KERNEL_PYTHON:-${XDG_CACHE_HOME:-$HOME/.cache}/kernel-python}
@@ -23,7 +23,7 @@ environment() {
 	shift 2
 	python=$home/$name/bin/python
 	[ -x "$python" ] || "$interpreter" -m venv "$home/$name"
-	if ! "$python" -m pip install -q --disable-pip-version-check --upgrade "setuptools>=77" pytest expecttest "$@"; then
+	if ! timeout 400 "$python" -m pip install -q --disable-pip-version-check --upgrade "setuptools>=77" pytest expecttest "$@"; then
 		"$python" -c 'import setuptools, pytest, torch' 2>/dev/null || return 1
 		loudly "PyPI CANNOT BE REACHED: with the packages that were here before."
 	fi
@@ -41,7 +41,7 @@ tests() {
 	"$python" -m pip wheel -q --no-deps --no-build-isolation --disable-pip-version-check -w "$work/$1" ./python
 	"$python" -m pip install -q --no-deps --force-reinstall --disable-pip-version-check "$work/$1"/*.whl
 	"$python" -c 'import sys, torch, numpy; print("CPython", sys.version.split()[0], "torch", torch.__version__, "NumPy", numpy.__version__)'
-	"$python" -m pytest -q -p no:cacheprovider python/tests
+	timeout -k 10 600 "$python" -m pytest -q -p no:cacheprovider python/tests
 	say "$1: took $((SECONDS - start)) s"
 }
 
