@@ -224,15 +224,25 @@ func (o *RMSProp) NewState(n int) *State {
 		p.addf("n = %d: must not be negative", n)
 	}
 	p.panic()
-	st := &State{MeanSquare: make([]float32, n)}
+	st := &State{MeanSquare: staggered(n, 1)}
 	o.begin(st.MeanSquare)
 	if o.Centered {
-		st.MeanGrad = make([]float32, n)
+		st.MeanGrad = staggered(n, 2)
 	}
 	if o.Momentum != 0 {
-		st.Momentum = make([]float32, n)
+		st.Momentum = staggered(n, 3)
 	}
 	return st
+}
+
+// staggered makes n elements that begin so many quarters into a page, if they are
+// many: theta and the gradient, where Go made them, begin one.
+func staggered(n, quarters int) []float32 {
+	at := 0
+	if n >= long {
+		at = quarters * stagger / 4
+	}
+	return make([]float32, at+n)[at:][:n:n]
 }
 
 // begin fills a new mean square, which is zero.

@@ -908,3 +908,24 @@ func TestRMSPropStateWithoutStep(t *testing.T) {
 		t.Errorf("json: %+v, want %+v", read, want)
 	}
 }
+
+// Large states begin elsewhere in a page than each other, and than what Go makes:
+// where all lie alike, memory is slower.
+func TestNewStateStaggers(t *testing.T) {
+	o := PyTorch()
+	o.Centered, o.Momentum = true, 0.9
+	for _, n := range []int{0, 1, long - 1, long, 16 * long} {
+		st := o.NewState(n)
+		begins := map[uintptr]bool{0: true}
+		for _, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.Momentum} {
+			if len(x) != n || cap(x) != n && n >= long {
+				t.Fatalf("%d elements, capacity %d, want %d", len(x), cap(x), n)
+			}
+			start, _ := extent(x)
+			begins[start%pageSize] = true
+		}
+		if n >= long && len(begins) != 4 {
+			t.Errorf("%d elements begin at %v of a page", n, begins)
+		}
+	}
+}

@@ -29,6 +29,9 @@ func sqrt(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 // = 1, grad = 1 and theta = 0, theta becomes -lr/d.
 func TestExhaustive(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
+		if *exhaustive && plans[active.Load()][max(0, int(fixed.Load()&0xff)-1)].ahead > 0 {
+			t.Skip("what is prefetched changes no root")
+		}
 		low, high := 0, 1 // [1, 4) has all mantissas and both parities of the exponent
 		share := uint32(1)
 		if *exhaustive && rootsInSoftware() {
@@ -74,10 +77,13 @@ func (b *rootBatch) binade(t *testing.T, e int, share uint32) {
 		// are. The quotients of neighbours differ while d² < lr.
 		_, exponent := math.Frexp(float64(d))
 		unit := float32(math.Ldexp(1, exponent-1)) // d/unit is in [1, 2)
-		lr := math.Nextafter32(2*(d/unit), 0) * unit
+		lr, finest := math.Nextafter32(2*(d/unit), 0)*unit, unit
+		if lr > maxRate { // lr/d just below 1 is as fine
+			lr, finest = lr/2, unit/2
+		}
 		for {
 			last := sqrt(math.Float32frombits(first + done + n - 1))
-			if q := last / unit; q*q < lr/unit || n == 1 {
+			if q := last / unit; q*q < lr/finest || n == 1 {
 				break
 			}
 			n /= 2

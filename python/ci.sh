@@ -23,7 +23,7 @@ environment() {
 	shift 2
 	python=$home/$name/bin/python
 	[ -x "$python" ] || "$interpreter" -m venv "$home/$name"
-	if ! timeout 400 "$python" -m pip install -q --disable-pip-version-check --upgrade "setuptools>=77" pytest expecttest "$@"; then
+	if ! timeout 300 "$python" -m pip install -q --disable-pip-version-check --upgrade "setuptools>=77" pytest expecttest "$@"; then
 		"$python" -c 'import setuptools, pytest, torch' 2>/dev/null || return 1
 		loudly "PyPI CANNOT BE REACHED: with the packages that were here before."
 	fi
