@@ -277,6 +277,9 @@ func TestRootSpecials(t *testing.T) {
 		for _, eps := range epsilons {
 			for _, special := range elements {
 				for lane := range 64 {
+					if testing.Short() && lane%7 != 0 {
+						continue
+					}
 					r.ordinary(theta, grad, s)
 					at := 64 + lane
 					theta[at], grad[at], s[at] = special.theta, special.grad, special.s
