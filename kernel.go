@@ -86,5 +86,9 @@ func update(theta, grad, s []float32, lr, rho, eps float64) {
 	var c call // a literal would be made elsewhere first, and copied
 	c.theta, c.grad, c.s = unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
 	c.n, c.layout, c.p = len(theta), layoutUpdate, &p
-	c.run(c.n)
+	if c.n == 0 || c.n >= minTimed || fixed.Load() != 0 {
+		c.run(c.n)
+		return
+	}
+	c.short()
 }

@@ -25,15 +25,20 @@ type call struct {
 // run takes the step. total is how many elements the caller's step has, of which
 // these may be a part: the plan goes by it.
 func (c *call) run(total int) {
-	i := isa(active.Load())
 	switch {
 	case c.n == 0:
 	case total < minTimed && fixed.Load() == 0:
-		c.take(&plans[i][0], 0)
-		runChunk(i, c)
+		c.short()
 	default:
-		c.runLong(i, total)
+		c.runLong(isa(active.Load()), total)
 	}
+}
+
+// short takes the step as one chunk, in the first plan.
+func (c *call) short() {
+	i := isa(active.Load())
+	c.take(&plans[i][0], 0)
+	runChunk(i, c)
 }
 
 // runLong takes the step chunk by chunk.
