@@ -180,7 +180,10 @@ func TestNoSubnormals(t *testing.T) {
 		}
 		return out
 	}
-	for _, o := range optionSets {
+	for set, o := range optionSets {
+		if testing.Short() && set%3 != 0 {
+			continue
+		}
 		for i := range n {
 			x := [5]float32{r.symmetric(), 0, 1e-3, 1e-3, 1e-3}
 			for step := range steps {
