@@ -2,13 +2,14 @@ package kernel
 
 import (
 	"encoding/binary"
+	"iter"
 	"math"
 	"slices"
 	"testing"
 )
 
-// How the fuzz targets compare: every implementation that this CPU has against
-// updateGeneric, bit for bit, except that all NaNs count as the same, whatever
+// How the fuzz targets compare: every plan of every implementation that this CPU has
+// against updateGeneric, bit for bit, except that all NaNs count as the same, whatever
 // their sign and payload. Hyperparameters that Update does not allow must
 // panic with an *ArgumentError and leave the slices as they were.
 //
@@ -16,6 +17,22 @@ import (
 // 4 bytes each, little-endian, so that any bit pattern occurs. A rest of fewer
 // than 12 bytes is left out. FuzzMember has m and b besides, 20 bytes an
 // element. The seeds in testdata/fuzz bracket the vector widths.
+
+// eachPlan has every plan of every implementation in use, one after the other, and
+// yields its name.
+func eachPlan(t *testing.T) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, name := range ISAs() {
+			useISA(t, name)
+			for _, plan := range append(Plans()[:1:1], otherPlans()...) {
+				usePlan(t, plan)
+				if !yield(name + " " + plan) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // decode returns the three slices, at the given offsets (0 to 15) from the start
 // of an allocation.
@@ -40,8 +57,7 @@ func FuzzUpdate(f *testing.F) {
 		if allowed {
 			updateGeneric(wantTheta, grad, wantS, hyper{lr, rho, eps}.params())
 		}
-		for _, name := range ISAs() {
-			useISA(t, name)
+		for name := range eachPlan(t) {
 			gotTheta, gotGrad, gotS := decode(data, at)
 			err := recovered(func() { Update(gotTheta, gotGrad, gotS, lr, rho, eps) })
 			if _, ok := errorAs[*ArgumentError](err); ok == allowed || err != nil && !ok {
@@ -61,8 +77,7 @@ func FuzzSplit(f *testing.F) {
 		if !rateInRange(lr) || !(rho >= 0 && rho <= 1) || !inRange(eps) {
 			return
 		}
-		for _, name := range ISAs() {
-			useISA(t, name)
+		for name := range eachPlan(t) {
 			wantTheta, grad, wantS := decode(data, [3]int{})
 			gotTheta, gotS := slices.Clone(wantTheta), slices.Clone(wantS)
 			Update(wantTheta, grad, wantS, lr, rho, eps)
@@ -128,8 +143,7 @@ func FuzzMember(f *testing.F) {
 		if wrong == nil {
 			want.generic(&o)
 		}
-		for _, name := range ISAs() {
-			useISA(t, name)
+		for name := range eachPlan(t) {
 			got := input()
 			err := recovered(func() { o.Update(got.theta, got.grad, got.state()) })
 			if _, ok := errorAs[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
