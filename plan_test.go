@@ -293,6 +293,9 @@ func TestPlanVariable(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run=^TestPlanVariable$")
 			cmd.Env = append(os.Environ(), variable+"=on", "KERNEL_ISA="+name, "KERNEL_PLAN="+asked)
 			out, err := cmd.CombinedOutput()
+			if _, exited := errorAs[*exec.ExitError](err); err != nil && !exited {
+				t.Skip("an emulator runs this test, but not what it starts:", err)
+			}
 			if err != nil || !strings.HasPrefix(string(out), "plan "+want+".") {
 				t.Errorf("KERNEL_ISA=%s KERNEL_PLAN=%s: %v, printed %q, want %s", name, asked, err, out, want)
 			}
