@@ -32,7 +32,8 @@ var available = append(detect(), isaGeneric)
 // other goroutines are in Update: the bits are the same either way.
 var active atomic.Uint32
 
-// init takes the first implementation of the list in KERNEL_ISA that there is.
+// init takes the first implementation of the list in KERNEL_ISA that there is, and
+// the plan in KERNEL_PLAN.
 // One variable may be set for machines that are not alike, so the other names
 // are passed over: a package that ended the program or wrote to standard error
 // here would be in its host's way.
@@ -43,6 +44,7 @@ func init() {
 			break
 		}
 	}
+	_ = SetPlan(os.Getenv("KERNEL_PLAN")) // of that implementation
 }
 
 // ISA returns the name of the implementation in use: "avx512", "avx2", "neon"

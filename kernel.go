@@ -86,9 +86,9 @@ func update(theta, grad, s []float32, lr, rho, eps float64) {
 	var c call // a literal would be made elsewhere first, and copied
 	c.theta, c.grad, c.s = unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
 	c.n, c.layout, c.p = len(theta), layoutUpdate, &p
-	if c.n == 0 || c.n >= minTimed || fixed.Load() != 0 {
-		c.run(c.n)
+	if c.n > 0 && isShort(c.n) { // run would do it, too, some ns later
+		c.short()
 		return
 	}
-	c.short()
+	c.run(c.n)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -54,21 +53,21 @@ func (p plan) String() string {
 }
 
 // Calls of fewer elements take the first plan; those of more have their time
-// measured. A chunk of so many takes some 300 ns, reading the clock some 30.
+// measured: so many take longer than it takes to read the clock.
 const minTimed = 1 << 10
 
 const (
 	looks      = 12 // at each plan, before one is chosen
-	looksCalls = 5  // in at least so many calls: the first finds cold data
+	looksSteps = 5  // in at least so many steps: the first finds cold data
 )
 
 // A chooser finds the fastest plan of an implementation for a layout and a class
 // of lengths. Its methods may be called at the same time; no look is lost.
 type chooser struct {
-	chosen atomic.Uint32 // 1 + the plan; 0: not yet
-	calls  atomic.Uint32
-	turns  atomic.Uint32
-	seen   [mostPlans]struct {
+	chosen   atomic.Uint32 // 1 + the plan; 0: not yet
+	turns    atomic.Uint32
+	elements atomic.Int64 // in all chunks that were timed: a step may come in many calls
+	seen     [mostPlans]struct {
 		looks atomic.Uint32
 		least atomic.Int64 // 1 + the shortest time of 1,024 elements, in ns/64; 0: none
 	}
@@ -86,9 +85,9 @@ func chooserOf(i isa, l layout, n int) *chooser {
 }
 
 // clock is the time in ns since some point. Tests put another in its place.
-var clock = func() int64 { return int64(time.Since(start)) }
+var clock = func() int64 { return int64(time.Since(loaded)) }
 
-var start = time.Now()
+var loaded = time.Now()
 
 // next returns the plan whose turn it is. Each round begins with another plan:
 // else, if the calls' chunks are as many, each would see its own part of the data.
@@ -97,9 +96,9 @@ func (c *chooser) next(plans int) int {
 	return (turn + turn/plans) % plans
 }
 
-// saw notes that n elements took so long with a plan, and chooses when enough is
-// known.
-func (c *chooser) saw(all []plan, i int, elapsed int64, n int) {
+// saw notes that n elements, of a step of total, took so long with a plan, and
+// chooses when enough is known.
+func (c *chooser) saw(all []plan, i int, elapsed int64, n, total int) {
 	look := &c.seen[i]
 	for cost := elapsed<<16/int64(n) + 1; ; {
 		least := look.least.Load()
@@ -108,7 +107,7 @@ func (c *chooser) saw(all []plan, i int, elapsed int64, n int) {
 		}
 	}
 	look.looks.Add(1)
-	if c.calls.Load() < looksCalls {
+	if c.elements.Add(int64(n)) <= (looksSteps-1)*int64(total) {
 		return
 	}
 	best, least := 0, int64(math.MaxInt64)
@@ -126,11 +125,6 @@ func (c *chooser) saw(all []plan, i int, elapsed int64, n int) {
 // fixed is what SetPlan asked for: 1 + the plan's place in the implementation's
 // plans, and the implementation from bit 8. 0: plans are chosen.
 var fixed atomic.Uint32
-
-// init takes KERNEL_PLAN, where the implementation in use has it.
-func init() {
-	_ = SetPlan(os.Getenv("KERNEL_PLAN"))
-}
 
 // Plans returns the names of the plans of the implementation in use: ways to take
 // a step at other speeds, with the same bits. "v4s2+256" works on blocks of four

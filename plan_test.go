@@ -129,16 +129,16 @@ func TestPlanTies(t *testing.T) {
 // A long call has many chunks, but one call's data may be colder than those of all
 // later ones. The chunk at the end, which is shorter, is not timed with it if
 // it is too short.
-func TestPlanTakesCalls(t *testing.T) {
+func TestPlanTakesSteps(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		f := useClock(t, func(turn int) int64 { return int64(1 + planAt(turn, len(all))) })
 		n := 2*looks*len(all)*chunk + minTimed - 1
-		for call := range int64(looksCalls) {
+		for call := range int64(looksSteps) {
 			if got := Plan(n); got != "" {
 				t.Errorf("%s chosen after %d calls", got, call)
 			}
 			step(n)
-			if want := 2 * (call + 1) * int64(n/chunk); call < looksCalls-1 && f.reads != want {
+			if want := 2 * (call + 1) * int64(n/chunk); call < looksSteps-1 && f.reads != want {
 				t.Errorf("call %d: the clock was read %d times, want %d", call, f.reads, want)
 			}
 		}
@@ -193,6 +193,30 @@ func TestPlanOfLayouts(t *testing.T) {
 		}
 		if got := chosen(layoutUpdate, minTimed); got >= 0 {
 			t.Errorf("Optimizer: plan %d chosen for the length of a tensor", got)
+		}
+	})
+}
+
+// A step that comes in many calls is one all the same: the first finds cold data,
+// however many tensors and chunks it has.
+func TestPlanTakesOptimizersSteps(t *testing.T) {
+	chosenISAs(t, func(t *testing.T, all []plan) {
+		useClock(t, func(turn int) int64 { return 1 })
+		o := Optimizer{Options: RMSProp{LR: 0.01, Rho: 0.9, Eps: 1e-7}, Workers: 1, ZeroGrad: true}
+		params := make([]Param, 2*looks*len(all))
+		for i := range params {
+			params[i] = Param{Theta: make([]float32, minTimed), Grad: make([]float32, minTimed)}
+		}
+		for step := range looksSteps {
+			if got := Plan(len(params) * minTimed); got != "" {
+				t.Errorf("%s chosen after %d steps", got, step)
+			}
+			if _, err := o.Step(params); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := Plan(len(params) * minTimed); got != all[0].String() {
+			t.Errorf("%q chosen, want %s", got, all[0])
 		}
 	})
 }

@@ -22,12 +22,15 @@ type call struct {
 	stop     int // nothing is prefetched where fewer elements are left than these
 }
 
+// isShort tells whether a step of so many elements takes the first plan, unmeasured.
+func isShort(total int) bool { return total < minTimed && fixed.Load() == 0 }
+
 // run takes the step. total is how many elements the caller's step has, of which
 // these may be a part: the plan goes by it.
 func (c *call) run(total int) {
 	switch {
 	case c.n == 0:
-	case total < minTimed && fixed.Load() == 0:
+	case isShort(total):
 		c.short()
 	default:
 		c.runLong(isa(active.Load()), total)
@@ -44,12 +47,6 @@ func (c *call) short() {
 // runLong takes the step chunk by chunk.
 func (c *call) runLong(i isa, total int) {
 	chosen, choosing := planOf(i, c.layout, total)
-	if c.n < minTimed {
-		choosing = nil
-	}
-	if choosing != nil {
-		choosing.calls.Add(1)
-	}
 	for at := 0; at < c.n; at += chunk {
 		end := min(at+chunk, c.n)
 		part, left := c.part(at, end), c.n-end
@@ -62,7 +59,7 @@ func (c *call) runLong(i isa, total int) {
 		part.take(&plans[i][turn], left)
 		begun := clock()
 		runChunk(i, &part)
-		choosing.saw(plans[i], turn, clock()-begun, part.n)
+		choosing.saw(plans[i], turn, clock()-begun, part.n, total)
 	}
 }
 
