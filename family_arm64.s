@@ -27,10 +27,6 @@
 #define LOAD_M MOVD call_m(CALL), R3
 #define LOAD_B MOVD call_b(CALL), R4
 
-// NEXT: an array's next elements
-#define NEXT(bytes, array) \
-	ADD $bytes, array
-
 // WHERE: steps that only some options take, else nothing up to the label off
 #define WHERE(option, STEPS, off) \
 	TSTW $option, OPTIONS \

@@ -12,16 +12,8 @@
 block:
 	CMPQ N, STOP
 	JLT  near
-	PREFETCH(0, GRAD)
-	PREFETCH(64, GRAD)
-	PREFETCH(0, S)
-	PREFETCH(64, S)
-	CENTERED(PREFETCH(0, M))
-	CENTERED(PREFETCH(64, M))
-	MOMENTUM(PREFETCH(0, B))
-	MOMENTUM(PREFETCH(64, B))
-	PREFETCH(0, THETA)
-	PREFETCH(64, THETA)
+	ARRAYS(PREFETCH, 0)
+	ARRAYS(PREFETCH, 64)
 
 near:
 	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed)
@@ -31,11 +23,7 @@ near:
 
 rooted:
 	MOVE(FOUR, MOMENTUM, unahead, unrated, unshrunk)
-	NEXT(128, GRAD)
-	NEXT(128, S)
-	CENTERED(NEXT(128, M))
-	MOMENTUM(NEXT(128, B))
-	NEXT(128, THETA)
+	ARRAYS(NEXT, 128)
 	SUBQ $32, N
 	JGE  block
 
@@ -48,11 +36,7 @@ vector:
 	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne)
 	ONE(ROOT)
 	MOVE(ONE, MOMENTUM, unaheadOne, unratedOne, unshrunkOne)
-	NEXT(32, GRAD)
-	NEXT(32, S)
-	CENTERED(NEXT(32, M))
-	MOMENTUM(NEXT(32, B))
-	NEXT(32, THETA)
+	ARRAYS(NEXT, 32)
 	SUBQ $8, N
 	JGE  vector
 
@@ -67,21 +51,13 @@ pairs:
 pair:
 	CMPQ N, STOP
 	JLT  nearPair
-	PREFETCH(0, GRAD)
-	PREFETCH(0, S)
-	CENTERED(PREFETCH(0, M))
-	MOMENTUM(PREFETCH(0, B))
-	PREFETCH(0, THETA)
+	ARRAYS(PREFETCH, 0)
 
 nearPair:
 	AVERAGE(PAIR, CENTERED, unscaledPair, unclippedPair, undecayedPair)
 	PAIR(ROOT)
 	MOVE(PAIR, MOMENTUM, unaheadPair, unratedPair, unshrunkPair)
-	NEXT(64, GRAD)
-	NEXT(64, S)
-	CENTERED(NEXT(64, M))
-	MOMENTUM(NEXT(64, B))
-	NEXT(64, THETA)
+	ARRAYS(NEXT, 64)
 	SUBQ $16, N
 	JGE  pair
 

@@ -40,12 +40,6 @@
 #define STORE(x, at, array) \
 	VMOVUPS x, at(array)
 
-#define PREFETCHES(array) \
-	PREFETCH(0, array)   \
-	PREFETCH(64, array)  \
-	PREFETCH(128, array) \
-	PREFETCH(192, array)
-
 // ONE: a step of one vector, of which only LANES exist in memory
 #define ONE(STEP) \
 	STEP(LOAD_LANES, STORE_LANES, 0, Z0, Z4, Z8, Z16, K1)

@@ -15,11 +15,7 @@ block:
 	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed)
 	FOUR(ROOT)
 	MOVE(FOUR, MOMENTUM, unahead, unrated, unshrunk)
-	NEXT(64, R0)
-	NEXT(64, R1)
-	NEXT(64, R2)
-	CENTERED(NEXT(64, R3))
-	MOMENTUM(NEXT(64, R4))
+	ARRAYS(NEXT, 64)
 	SUBS $16, N
 	BGE  block
 
@@ -32,11 +28,7 @@ vector:
 	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne)
 	ONE(ROOT)
 	MOVE(ONE, MOMENTUM, unaheadOne, unratedOne, unshrunkOne)
-	NEXT(16, R0)
-	NEXT(16, R1)
-	NEXT(16, R2)
-	CENTERED(NEXT(16, R3))
-	MOMENTUM(NEXT(16, R4))
+	ARRAYS(NEXT, 16)
 	SUBS $4, N
 	BGE  vector
 

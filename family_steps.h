@@ -8,6 +8,14 @@
 #define WITH(steps) steps
 #define WITHOUT(steps)
 
+// ARRAYS: DO(n, array) for each array of the layout
+#define ARRAYS(DO, n) \
+	DO(n, GRAD)        \
+	DO(n, S)           \
+	CENTERED(DO(n, M)) \
+	MOMENTUM(DO(n, B)) \
+	DO(n, THETA)
+
 // AVERAGE: s, and m, follow the gradient. v is what the root is taken of.
 #define AVERAGE(EACH, CENTERED, unscaled, unclipped, undecayed) \
 	GRADIENT(EACH)                                      \

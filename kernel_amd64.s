@@ -255,9 +255,9 @@ rooted:
 	VBROADCASTSS params_lr(PARAMS), LR
 	FOUR(QUOTIENT)
 	FOUR(MOVED)
-	ADDQ $128, GRAD
-	ADDQ $128, S
-	ADDQ $128, THETA
+	NEXT(128, GRAD)
+	NEXT(128, S)
+	NEXT(128, THETA)
 	SUBQ $32, N
 	JGE  block
 
@@ -274,9 +274,9 @@ vector:
 	ONE(ROOT)
 	ONE(QUOTIENT)
 	ONE(MOVED)
-	ADDQ $32, GRAD
-	ADDQ $32, S
-	ADDQ $32, THETA
+	NEXT(32, GRAD)
+	NEXT(32, S)
+	NEXT(32, THETA)
 	SUBQ $8, N
 	JGE  vector
 
@@ -286,9 +286,9 @@ part:
 	ADDQ $4, N
 	JLT  fewer
 	PART(VMOVUPS)
-	ADDQ $16, GRAD
-	ADDQ $16, S
-	ADDQ $16, THETA
+	NEXT(16, GRAD)
+	NEXT(16, S)
+	NEXT(16, THETA)
 	SUBQ $4, N
 
 fewer:
@@ -297,9 +297,9 @@ fewer:
 
 element:
 	PART(VMOVSS)
-	ADDQ $4, GRAD
-	ADDQ $4, S
-	ADDQ $4, THETA
+	NEXT(4, GRAD)
+	NEXT(4, S)
+	NEXT(4, THETA)
 	DECQ N
 	JNE  element
 

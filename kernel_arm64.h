@@ -22,6 +22,7 @@
 #define FCMEQ0(d, n)   WORD $(0x4ea0d800 | (n)<<5 | (d)) // fcmeq v0.4s, v0.4s, #0
 #define LDR(t, n, at)  WORD $(0x3dc00000 | (at)/16<<10 | (n)<<5 | (t)) // ldr q0, [x0]
 #define STR(t, n, at)  WORD $(0x3d800000 | (at)/16<<10 | (n)<<5 | (t)) // str q0, [x0]
+#define NEXT(bytes, n)  WORD $(0x91000000 | (bytes)<<10 | (n)<<5 | (n)) // add x0, x0, #0
 
 #define THETA  0 // R0: the next elements
 #define GRAD   1

@@ -67,9 +67,9 @@ block:
 	FOUR(ROOT)
 	FOUR(MOVED)
 	FOUR(STORE)
-	ADD  $64, R0
-	ADD  $64, R1
-	ADD  $64, R2
+	NEXT(64, THETA)
+	NEXT(64, GRAD)
+	NEXT(64, S)
 	SUBS $16, N
 	BGE  block
 
@@ -86,9 +86,9 @@ vector:
 	ONE(ROOT)
 	ONE(MOVED)
 	ONE(STORE)
-	ADD  $16, R0
-	ADD  $16, R1
-	ADD  $16, R2
+	NEXT(16, THETA)
+	NEXT(16, GRAD)
+	NEXT(16, S)
 	SUBS $4, N
 	BGE  vector
 

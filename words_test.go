@@ -31,6 +31,7 @@ var arm64Vectors = []struct {
 	{"fcmge", 0xffe0fc00, 0x6e20e400, "v%d.4s, v%d.4s, v%d.4s"},
 	{"cmgt", 0xffe0fc00, 0x4ea03400, "v%d.4s, v%d.4s, v%d.4s"},
 	{"and", 0xffe0fc00, 0x4e201c00, "v%d.16b, v%d.16b, v%d.16b"},
+	{"add", 0xfffffc00, 0x91000000, "x%d, x%d, #0"},
 	{"ldr", 0xfffffc00, 0x3dc00000, "q%d, [x%d]"},
 	{"str", 0xfffffc00, 0x3d800000, "q%d, [x%d]"},
 	{"fcmgt", 0xffe0fc00, 0x6ea0e400, "v%d.4s, v%d.4s, v%d.4s"},
