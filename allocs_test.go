@@ -8,45 +8,50 @@ package kernel
 import "testing"
 
 func TestAllocs(t *testing.T) {
-	forEachISA(t, func(t *testing.T) {
-		heap := make([]float32, 3*1000)
-		allocs := testing.AllocsPerRun(100, func() {
-			Update(heap[:1000], heap[1000:2000], heap[2000:], 0.1, 0.9, 1e-7)
-			var theta, grad, s [100]float32
-			Update(theta[:], grad[:], s[:], float32(0.1), 0.9, 1e-7)
-		})
-		if allocs != 0 {
-			t.Errorf("%v allocations a call", allocs)
-		}
-	})
-}
-
-func TestRMSPropAllocs(t *testing.T) {
 	const n, width = 640, 16
 	rows := []int{3, 1, 39}
 	forEachISA(t, func(t *testing.T) {
-		for _, o := range optionSets {
-			d := o.allocate(n)
+		for _, m := range members {
+			d := m.allocate(n)
 			st := d.state()
 			allocs := testing.AllocsPerRun(10, func() {
-				o.Update(d.theta, d.grad, st)
-				o.UpdateRows(d.theta, d.grad[:len(rows)*width], st, rows, width)
-				var theta, grad, s, m, b [100]float32
+				m.step(d)
+				m.UpdateRows(d.theta, d.grad[:len(rows)*width], st, rows, width)
+				var theta, grad, s, meanGrad, b [100]float32
+				Update(theta[:], grad[:], s[:], float32(0.1), 0.9, 1e-7)
 				onStack := State{MeanSquare: s[:]}
-				if o.Centered {
-					onStack.MeanGrad = m[:]
+				if m.Centered {
+					onStack.MeanGrad = meanGrad[:]
 				}
-				if o.Momentum != 0 {
+				if m.Momentum != 0 {
 					onStack.Momentum = b[:]
 				}
-				o.Update(theta[:], grad[:], &onStack)
-				if err := o.Validate(); err != nil {
+				m.Update(theta[:], grad[:], &onStack)
+				if err := m.Validate(); err != nil {
 					t.Error(err)
 				}
 			})
 			if allocs != 0 {
-				t.Errorf("%+v: %v allocations a call", o, allocs)
+				t.Errorf("%v: %v allocations a call", m, allocs)
 			}
+		}
+	})
+}
+
+func TestSumSquaresAllocs(t *testing.T) {
+	forEachSum(t, func(t *testing.T) {
+		heap := make([]float32, 3*normBlock+5)
+		allocs := testing.AllocsPerRun(100, func() {
+			var stack [100]float32
+			stack[99] = 2
+			var sums [4]float64
+			blockSums(sums[:], heap)
+			if sum := SumSquares(heap) + SumSquares(stack[:]) + sums[3]; sum != 4 {
+				t.Errorf("the sum is %v, want 4", sum)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%v allocations a call", allocs)
 		}
 	})
 }
@@ -109,7 +114,7 @@ func TestPlanAllocs(t *testing.T) {
 		const n = 2*chunk + 5
 		theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
 		if allocs := testing.AllocsPerRun(3, func() {
-			Update(theta, grad, s, usual.lr, usual.rho, usual.eps)
+			Update(theta, grad, s, usual.LR, usual.Rho, usual.Eps)
 		}); allocs != 0 {
 			t.Errorf("%v allocations a call", allocs)
 		}

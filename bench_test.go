@@ -2,85 +2,291 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
 // The benchmarks of go test, for benchstat. Against the memory traffic and other
 // libraries, go run -C bench . measures.
 
+// benchLayouts are the arrays that a step may go through.
+var benchLayouts = []struct {
+	name string
+	member
+}{
+	{"update", member{usual, byUpdate}},
+	{"plain", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, LossScale: 2, WeightDecay: 0.01}, byMethod}},
+	{"momentum", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9}, byMethod}},
+	{"centered", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Centered: true}, byMethod}},
+	{"both", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}, byMethod}},
+}
+
 // benchmarkISAs runs f as a sub-benchmark for each implementation that this CPU
 // has, with that one in use.
-func benchmarkISAs(b *testing.B, f func(b *testing.B)) {
-	for _, name := range ISAs() {
-		b.Run(name, func(b *testing.B) {
-			useISA(b, name)
+func benchmarkISAs(b *testing.B, name string, f func(b *testing.B)) {
+	for _, isa := range ISAs() {
+		b.Run(name+"/"+isa, func(b *testing.B) {
+			useISA(b, isa)
 			f(b)
 		})
 	}
 }
 
-// benchmarkSlices measures steps over the slices. A step loads all three and
-// stores two of them.
-func benchmarkSlices(b *testing.B, theta, grad, s []float32) {
-	b.SetBytes(5 * 4 * int64(len(theta)))
-	for b.Loop() {
-		Update(theta, grad, s, usual.lr, usual.rho, usual.eps)
+// benchmarkSteps measures m's steps over d. Each loads all arrays and stores all but
+// the gradient.
+func benchmarkSteps(b *testing.B, m member, d tensorData) {
+	arrays := 0
+	for _, x := range d.all() {
+		if x != nil {
+			arrays++
+		}
 	}
+	n := len(d.theta)
+	b.SetBytes(int64((2*arrays - 1) * 4 * n))
+	if m.by == byUpdate { // directly, for the short calls
+		for b.Loop() {
+			Update(d.theta, d.grad, d.s, m.LR, m.Rho, m.Eps)
+		}
+	} else {
+		st := d.state()
+		for b.Loop() {
+			m.Update(d.theta, d.grad, st)
+		}
+	}
+	perElement(b, n)
+}
+
+// perElement reports what a benchmark of n elements an iteration takes.
+func perElement(b *testing.B, n int) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n)*1000, "ns/1000elements")
 }
 
 // BenchmarkUpdate is ordinary data: single elements, the first cache, the
 // second, the last, and memory.
 func BenchmarkUpdate(b *testing.B) {
-	benchmarkISAs(b, func(b *testing.B) {
-		for _, n := range []int{1, 8, 64, 1 << 10, 32 << 10, 1 << 20, 16 << 20} {
-			b.Run(fmt.Sprint(n), func(b *testing.B) {
-				theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-				r := generator(7)
-				r.ordinary(theta, grad, s)
-				benchmarkSlices(b, theta, grad, s)
-			})
+	for _, n := range []int{1, 8, 16, 64, 100, 1 << 10, 32 << 10, 1 << 20, 16 << 20} {
+		for _, layout := range benchLayouts {
+			d := layout.allocate(n)
+			if err := AdviseHugePages(d.all()...); err != nil {
+				b.Log(err)
+			}
+			r := generator(1)
+			r.training(d)
+			benchmarkISAs(b, fmt.Sprintf("%d/%s", n, layout.name), func(b *testing.B) { benchmarkSteps(b, layout.member, d) })
 		}
-	})
+	}
 }
 
 // BenchmarkData is data on which a plain loop meets subnormal numbers in every
-// step, and is many times slower for it. Here each kind takes the same time.
+// step, and is many times slower for it: parameters whose gradient is 0 and whose
+// means and momentum are subnormal at the start, or will be in the course of it,
+// and gradients whose square is subnormal. Here each kind takes the same time.
 func BenchmarkData(b *testing.B) {
 	const n = 32 << 10
-	kinds := []struct {
-		name    string
-		grad, s float32
+	for _, kind := range []struct {
+		name        string
+		grad, state float32
 	}{
 		{"ordinary", 0.01, 1e-4},
-		{"dead-subnormal-s", 0, 1e-40},
+		{"dead-subnormal", 0, 1e-40},
+		{"dying", 0, 1e-6},
 		{"tiny-gradients", 1e-20, 0},
-	}
-	benchmarkISAs(b, func(b *testing.B) {
-		for _, kind := range kinds {
-			b.Run(kind.name, func(b *testing.B) {
-				theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-				for i := range theta {
-					theta[i], grad[i], s[i] = 1, kind.grad, kind.s
+	} {
+		for _, layout := range benchLayouts {
+			layout.WeightDecay = 0 // which would make theta its gradient
+			benchmarkISAs(b, kind.name+"/"+layout.name, func(b *testing.B) {
+				d := layout.allocate(n)
+				for i := range n {
+					d.theta[i], d.grad[i] = 1, kind.grad
 				}
-				benchmarkSlices(b, theta, grad, s)
+				for b.Loop() {
+					b.StopTimer()
+					for _, x := range d.all()[2:] {
+						for i := range x {
+							x[i] = kind.state
+						}
+					}
+					b.StartTimer()
+					for range 100 {
+						layout.step(d)
+					}
+				}
+				perElement(b, 100*n)
 			})
 		}
-	})
+	}
 }
 
 // BenchmarkOffset begins the slices that many elements after a cache line's
 // start: all three alike, or each elsewhere.
 func BenchmarkOffset(b *testing.B) {
 	const n = 32 << 10
-	benchmarkISAs(b, func(b *testing.B) {
-		for _, at := range [][3]int{{0, 0, 0}, {1, 1, 1}, {8, 8, 8}, {1, 5, 11}} {
-			b.Run(fmt.Sprintf("%d-%d-%d", at[0], at[1], at[2]), func(b *testing.B) {
-				// An allocation of this size begins a page.
-				theta, grad, s := make([]float32, n+16)[at[0]:][:n], make([]float32, n+16)[at[1]:][:n], make([]float32, n+16)[at[2]:][:n]
-				r := generator(8)
-				r.ordinary(theta, grad, s)
-				benchmarkSlices(b, theta, grad, s)
+	for _, at := range [][3]int{{0, 0, 0}, {1, 1, 1}, {8, 8, 8}, {1, 5, 11}} {
+		benchmarkISAs(b, fmt.Sprintf("%d-%d-%d", at[0], at[1], at[2]), func(b *testing.B) {
+			// An allocation of this size begins a page.
+			d := usual.allocate(n + 16).replace(func(i int, x []float32) []float32 { return x[at[i]:][:n] })
+			r := generator(8)
+			r.training(d)
+			benchmarkSteps(b, members[0], d)
+		})
+	}
+}
+
+func BenchmarkOptimizer(b *testing.B) {
+	o := usual
+	for _, shape := range []struct {
+		name       string
+		count, len int
+	}{{"10000x100", 10_000, 100}, {"1x64Mi", 1, 64 << 20}} {
+		r := generator(2)
+		sizes := make([]int, shape.count)
+		for i := range sizes {
+			sizes[i] = shape.len
+		}
+		tensors := newTensors(&r, &o, sizes, true)
+		if shape.count == 1 {
+			if err := AdviseHugePages(tensors[0].all()...); err != nil {
+				b.Log(err)
+			}
+		}
+		perTensor := func(b *testing.B) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(shape.count), "ns/tensor")
+		}
+		// What each tensor takes by itself, with the checks of every call.
+		b.Run(shape.name+"/Update", func(b *testing.B) {
+			b.SetBytes(20 * int64(shape.count*shape.len))
+			for b.Loop() {
+				for _, d := range tensors {
+					Update(d.theta, d.grad, d.s, o.LR, o.Rho, o.Eps)
+				}
+			}
+			perTensor(b)
+		})
+		for _, workers := range []int{1, 2} {
+			opt := &Optimizer{Options: o, Workers: workers}
+			params := paramsOf(tensors, always)
+			b.Run(fmt.Sprintf("%s/workers=%d", shape.name, workers), func(b *testing.B) {
+				b.SetBytes(20 * int64(shape.count*shape.len))
+				for b.Loop() {
+					if _, err := opt.Step(params); err != nil {
+						b.Fatal(err)
+					}
+				}
+				perTensor(b)
 			})
 		}
-	})
+	}
+}
+
+// BenchmarkRows has as many rows as are 16Ki elements, every other of the table,
+// and, for what their elements take, one Update of all.
+func BenchmarkRows(b *testing.B) {
+	const n = 16 << 10
+	for _, width := range []int{8, 16, 64} {
+		for _, layout := range benchLayouts[:3] {
+			o := layout.RMSProp
+			d := o.allocate(2 * n)
+			r := generator(4)
+			r.training(d)
+			var rows []int
+			for row := 0; row < 2*n/width; row += 2 {
+				rows = append(rows, row)
+			}
+			st := d.state()
+			perRow := func(b *testing.B) {
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(rows)), "ns/row")
+			}
+			b.Run(fmt.Sprintf("%d/%s/UpdateRows", width, layout.name), func(b *testing.B) {
+				for b.Loop() {
+					o.UpdateRows(d.theta, d.grad[:n], st, rows, width)
+				}
+				perRow(b)
+			})
+			half := d.slice(0, n)
+			b.Run(fmt.Sprintf("%d/%s/Update", width, layout.name), func(b *testing.B) {
+				for b.Loop() {
+					o.Update(half.theta, half.grad, half.state())
+				}
+				perRow(b)
+			})
+		}
+	}
+}
+
+// BenchmarkMoved is a step on 100 tensors of one element that lie elsewhere than in the
+// step before, with two workers: nearly all of it are the checks.
+func BenchmarkMoved(b *testing.B) {
+	const count = 100
+	for _, layout := range benchLayouts {
+		o := layout.RMSProp
+		r := generator(5)
+		var sizes []int
+		for range count {
+			sizes = append(sizes, 1)
+		}
+		var sets [2][]Param
+		for i := range sets {
+			sets[i] = paramsOf(newTensors(&r, &o, sizes, false), always)
+		}
+		moved := slices.Clone(sets[0])
+		for i := range moved {
+			moved[i].Grad = sets[1][i].Grad
+		}
+		for _, second := range []struct {
+			name   string
+			params []Param
+		}{{"none", sets[0]}, {"gradients", moved}, {"all", sets[1]}} {
+			for _, zero := range []bool{false, true} {
+				b.Run(fmt.Sprintf("%s/%s/ZeroGrad=%v", layout.name, second.name, zero), func(b *testing.B) {
+					opt := &Optimizer{Options: o, Workers: 2, ZeroGrad: zero}
+					for b.Loop() {
+						mustStep(b, opt, sets[0])
+						mustStep(b, opt, second.params)
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2, "ns/step")
+					b.ReportMetric(0, "ns/op")
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkStep has the options of Step besides: what the norm and zeroing the gradients cost.
+func BenchmarkStep(b *testing.B) {
+	const n = 16 << 20
+	o := usual
+	r := generator(6)
+	d := newTensors(&r, &o, []int{n}, true)[0]
+	if err := AdviseHugePages(d.all()...); err != nil {
+		b.Log(err)
+	}
+	for _, workers := range []int{1, 2} {
+		for _, on := range []struct {
+			name string
+			opt  *Optimizer
+		}{
+			{"plain", &Optimizer{}},
+			{"ZeroGrad", &Optimizer{ZeroGrad: true}},
+			{"ClipNorm", &Optimizer{ClipNorm: 1e9}},
+		} {
+			b.Run(fmt.Sprintf("%s/workers=%d", on.name, workers), func(b *testing.B) {
+				on.opt.Options, on.opt.Workers = o, workers
+				params := []Param{{Theta: d.theta, Grad: d.grad, State: d.state()}}
+				for b.Loop() {
+					mustStep(b, on.opt, params)
+				}
+				perElement(b, n)
+			})
+		}
+		// What ZeroGrad is to save.
+		b.Run(fmt.Sprintf("clear/workers=%d", workers), func(b *testing.B) {
+			opt := &Optimizer{Options: o, Workers: workers}
+			params := []Param{{Theta: d.theta, Grad: d.grad, State: d.state()}}
+			for b.Loop() {
+				mustStep(b, opt, params)
+				clear(d.grad)
+			}
+			perElement(b, n)
+		})
+	}
 }

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"fmt"
+	"math"
 	"slices"
 	"testing"
 )
@@ -73,4 +75,172 @@ func TestOverlapSweep(t *testing.T) {
 			t.Fatalf("%+v: those that overlap one before them are %v, want %v", spans, got, want)
 		}
 	}
+}
+
+// ---- Calls that are refused ----
+
+// requirePanic wants f to panic with an *ArgumentError of these words.
+func requirePanic(t *testing.T, want string, f func()) {
+	t.Helper()
+	err := recovered(f)
+	if _, ok := errorAs[*ArgumentError](err); !ok {
+		t.Errorf("panic value %v, want an *ArgumentError: %s", err, want)
+	} else if want = "kernel: " + want; err.Error() != want {
+		t.Errorf("message:\n%s\nwant\n%s", err, want)
+	}
+}
+
+// Each of these says what is wrong, and nothing has been written.
+func TestRefused(t *testing.T) {
+	const (
+		lengths = ": lengths must be equal"
+		missing = ": missing, the option needs it"
+		rate    = ": must be in [0, 2^64]"
+		whole   = ": grad must have a row for each of rows"
+		portion = ": must be in [0, 1]"
+		finite  = ": must be finite in float32 and not negative"
+	)
+	overlapping := func(a, b string, bytes int) string {
+		return fmt.Sprintf("%[1]s and %[2]s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = 4: they must be apart in memory", a, b, bytes)
+	}
+	// A call's slices are 4 elements of memory each, and 4 apart.
+	type call struct {
+		RMSProp
+		memory []float32
+		d      tensorData
+		step   int
+		rows   []int
+	}
+	type refusal struct {
+		change func(c *call)
+		want   string
+	}
+	updates := []refusal{
+		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, len(theta) = 4" + lengths},
+		{func(c *call) { c.d.s = c.d.s[:2] }, "len(s) = 2, len(theta) = 4" + lengths},
+		{func(c *call) { c.d.s = nil }, "len(s) = 0, len(theta) = 4" + lengths},
+		{func(c *call) { c.d.theta = nil }, "len(grad) = 4, len(theta) = 0" + lengths + "; len(s) = 4, len(theta) = 0" + lengths},
+		{func(c *call) { c.LR = -1 }, "lr = -1" + rate},
+		{func(c *call) { c.LR = math.NaN() }, "lr = NaN" + rate},
+		{func(c *call) { c.LR = math.Inf(1) }, "lr = +Inf" + rate},
+		{func(c *call) { c.LR = 1e39 }, "lr = 1e+39" + rate},
+		{func(c *call) { c.Eps = -1e-7 }, "eps = -1e-07" + finite},
+		{func(c *call) { c.Eps = math.NaN() }, "eps = NaN" + finite},
+		{func(c *call) { c.Eps = math.Inf(1) }, "eps = +Inf" + finite},
+		{func(c *call) { c.Rho = -0.1 }, "rho = -0.1" + portion},
+		{func(c *call) { c.Rho = 1.5 }, "rho = 1.5" + portion},
+		{func(c *call) { c.Rho = math.NaN() }, "rho = NaN" + portion},
+		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},
+		{func(c *call) { c.d.s = c.d.theta }, overlapping("theta", "s", 0)},
+		{func(c *call) { c.d.grad = c.d.s }, overlapping("grad", "s", 0)},
+		{func(c *call) { c.d.grad = c.memory[1:5] }, overlapping("theta", "grad", 4)},
+		{func(c *call) { c.d.theta = c.memory[19:23] }, overlapping("s", "theta", 12)},
+		{func(c *call) { c.d.grad = c.memory[13:17] }, overlapping("grad", "s", 12)},
+	}
+	methods := []refusal{
+		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, len(theta) = 4" + lengths},
+		{func(c *call) { c.d.s = c.d.s[:3] }, "len(st.MeanSquare) = 3, len(theta) = 4" + lengths},
+		{func(c *call) { c.d.m = c.d.m[:3] }, "len(st.MeanGrad) = 3, len(theta) = 4, Centered = true" + lengths},
+		{func(c *call) { c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0.9" + lengths},
+		{func(c *call) { c.d.m = nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true" + missing},
+		{func(c *call) { c.d.b = nil }, "len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9" + missing},
+		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true" + missing +
+			"; len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9" + missing},
+		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, len(theta) = 4, Centered = false: must be empty without that option"},
+		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0" + lengths},
+		{func(c *call) { c.step = -1 }, "st.Step = -1: must not be negative"},
+		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},
+		{func(c *call) { c.d.s = c.d.theta }, overlapping("theta", "st.MeanSquare", 0)},
+		{func(c *call) { c.d.m = c.memory[19:23] }, overlapping("st.MeanSquare", "st.MeanGrad", 12)},
+		{func(c *call) { c.d.m = c.memory[1:5] }, overlapping("theta", "st.MeanGrad", 4)},
+		{func(c *call) { c.d.m = c.memory[9:13] }, overlapping("grad", "st.MeanGrad", 4)},
+		{func(c *call) { c.d.s = c.memory[11:15] }, overlapping("grad", "st.MeanSquare", 12)},
+		{func(c *call) { c.d.b = c.memory[3:7] }, overlapping("theta", "st.Momentum", 12)},
+		{func(c *call) { c.d.b = c.memory[11:15] }, overlapping("grad", "st.Momentum", 12)},
+		{func(c *call) { c.d.b = c.memory[17:21] }, overlapping("st.MeanSquare", "st.Momentum", 4)},
+		{func(c *call) { c.d.b = c.memory[25:29] }, overlapping("st.MeanGrad", "st.Momentum", 4)},
+	}
+	tables := []refusal{
+		{func(c *call) { c.rows = []int{2, 0} }, "rows[0] = 2: must be in [0, 2), the rows of theta"},
+		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1: must be in [0, 2), the rows of theta"},
+		{func(c *call) { c.rows = []int{1, 1} }, "rows[0] = rows[1] = 1: a row may be listed once"},
+		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, len(rows) = 1, width = 2" + whole},
+		{func(c *call) { c.rows = []int{0, 1}; c.d.grad = make([]float32, 5) }, "len(grad) = 5, len(rows) = 2, width = 2" + whole},
+		{func(c *call) { c.rows = []int{0}; c.d.grad = c.memory[35:37] }, overlapping("st.Momentum", "grad", 12)},
+	}
+	forEachISA(t, func(t *testing.T) {
+		take := func(test refusal, step func(c *call, st *State)) {
+			t.Helper()
+			c := call{RMSProp: everything, memory: make([]float32, 8*slicesPerTensor), rows: []int{1, 0}}
+			for i := range c.memory {
+				c.memory[i] = float32(i + 1)
+			}
+			for i := range sliceNames {
+				*c.d.at(i) = c.memory[8*i:][:4]
+			}
+			test.change(&c)
+			st := c.d.state()
+			st.Step = c.step
+			requirePanic(t, test.want, func() { step(&c, st) })
+			if st.Step != c.step {
+				t.Errorf("a step was counted before the panic: %s", test.want)
+			}
+			for i, x := range c.memory {
+				if x != float32(i+1) {
+					t.Errorf("element %d was written before the panic: %s", i, test.want)
+				}
+			}
+		}
+		for _, test := range updates {
+			take(test, func(c *call, _ *State) { Update(c.d.theta, c.d.grad, c.d.s, c.LR, c.Rho, c.Eps) })
+		}
+		for _, test := range methods {
+			take(test, func(c *call, st *State) { c.Update(c.d.theta, c.d.grad, st) })
+		}
+		for _, test := range append(methods[1:len(methods):len(methods)], tables...) { // with rows, fewer gradients are allowed
+			take(test, func(c *call, st *State) { c.UpdateRows(c.d.theta, c.d.grad, st, c.rows, 2) })
+		}
+	})
+	o, x := Keras(), []float32{1, 1, 1}
+	requirePanic(t, "st = nil: missing, NewState makes one", func() { o.Update(x[:1], x[1:2], nil) })
+	requirePanic(t, "n = -1: must not be negative", func() { o.NewState(-1) })
+	requirePanic(t, "width = 0: must be positive", func() { o.UpdateRows(nil, nil, o.NewState(0), nil, 0) })
+	requirePanic(t, "len(theta) = 3, width = 2: theta must be whole rows", func() { o.UpdateRows(x, nil, o.NewState(3), nil, 2) })
+}
+
+// Any two slices that are the same are refused; slices side by side, and empty ones
+// inside another, are not.
+func TestOverlapOfSlices(t *testing.T) {
+	memory := make([]float32, 4*slicesPerTensor)
+	place := func() (d tensorData) {
+		for i := range sliceNames {
+			*d.at(i) = memory[4*i:][:4]
+		}
+		return d
+	}
+	steps := map[string]func(d tensorData){
+		"Update":             func(d tensorData) { Update(d.theta, d.grad, d.s, 0.1, 0.9, 1e-7) },
+		"RMSProp.Update":     func(d tensorData) { everything.Update(d.theta, d.grad, d.state()) },
+		"RMSProp.UpdateRows": func(d tensorData) { everything.UpdateRows(d.theta, d.grad, d.state(), []int{0, 1}, 2) },
+	}
+	for name, step := range steps {
+		for i := range slicesPerTensor {
+			for j := range i {
+				d := place()
+				*d.at(i) = *d.at(j)
+				if _, refused := errorAs[*ArgumentError](recovered(func() { step(d) })); !refused && (i < 3 || name != "Update") {
+					t.Errorf("%s: no panic where %s is %s", name, sliceNames[i], sliceNames[j])
+				}
+			}
+		}
+		step(place())
+	}
+	o := Keras()
+	o.UpdateRows(memory[:4], memory[2:2], &State{MeanSquare: memory[8:12]}, nil, 2)
+	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], Momentum: memory[6:6]})
+	o.Update(memory[1:1], memory[2:2], &State{MeanSquare: memory[3:3]})
+	Update(memory[1:1], memory[2:2], memory[3:3], 0.1, 0.9, 1e-7)
+	Update(nil, []float32{}, nil, 0.1, 0.9, 1e-7)
+	o.Update(nil, nil, o.NewState(0))
+	o.UpdateRows(nil, nil, o.NewState(0), nil, 1)
 }

@@ -4,9 +4,9 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime/debug"
-	"slices"
 	"testing"
 	"unsafe"
 
@@ -44,74 +44,79 @@ func (g guarded) place(values []float32, atEnd bool) []float32 {
 	return g[:len(values)]
 }
 
+// faultsPanic makes a fault of this goroutine panic until the end of the test.
+func faultsPanic(t *testing.T) {
+	before := debug.SetPanicOnFault(true)
+	t.Cleanup(func() { debug.SetPanicOnFault(before) })
+}
+
 // Each slice lies against an inaccessible page, at either end: a byte read or
 // written outside faults.
 func TestGuardPages(t *testing.T) {
-	const longest = 300
-	memory := [3]guarded{}
+	const longest = 600
+	var memory [slicesPerTensor]guarded
 	for i := range memory {
 		memory[i] = newGuarded(t, longest)
 	}
-	theta, grad, s := make([]float32, longest), make([]float32, longest), make([]float32, longest)
-	r := random(t, 6)
-	r.ordinary(theta, grad, s)
-	wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
-	updateGeneric(wantTheta, grad, wantS, usual.params())
-
-	forEachISA(t, func(t *testing.T) {
-		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // holds for this goroutine
-		for n := range longest + 1 {
-			for ends := range 8 {
-				t1 := memory[0].place(theta[:n], ends&1 != 0)
-				g1 := memory[1].place(grad[:n], ends&2 != 0)
-				s1 := memory[2].place(s[:n], ends&4 != 0)
-				if err := recovered(func() { Update(t1, g1, s1, usual.lr, usual.rho, usual.eps) }); err != nil {
-					t.Fatalf("%d elements, ends %03b: %v", n, ends, err)
-				}
-				requireSame(t, "theta", t1, wantTheta[:n])
-				requireSame(t, "s", s1, wantS[:n])
-			}
-		}
-	})
-}
-
-// The same for every member of the family, with five slices.
-func TestMemberGuardPages(t *testing.T) {
-	const longest = 130
-	var memory [5]guarded
-	for i := range memory {
-		memory[i] = newGuarded(t, longest)
+	lengths := []int{200, 256, 300, longest}
+	for n := range 131 {
+		lengths = append(lengths, n)
 	}
 	forEachISA(t, func(t *testing.T) {
-		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // holds for this goroutine
+		faultsPanic(t)
 		r := random(t, 7)
-		for _, o := range optionSets {
-			d := o.allocate(longest)
+		for _, m := range members {
+			d := m.allocate(longest)
 			r.training(d)
 			want := d.clone()
-			want.generic(&o)
-			for n := range longest + 1 {
+			m.generic(want)
+			for _, n := range lengths {
 				for _, ends := range []int{0, 31, r.intn(32), r.intn(32)} {
-					var got tensorData
-					for j, x := range d.all() {
-						if x != nil {
-							*got.at(j) = memory[j].place(x[:n], ends>>j&1 != 0)
-						}
+					got := d.slice(0, n).replace(func(i int, x []float32) []float32 { return memory[i].place(x, ends>>i&1 != 0) })
+					if err := recovered(func() { m.step(got) }); err != nil {
+						t.Fatalf("%v: %d elements, ends %05b: %v", m, n, ends, err)
 					}
-					if err := recovered(func() { got.step(&o) }); err != nil {
-						t.Fatalf("%+v: %d elements, ends %05b: %v", o, n, ends, err)
-					}
-					got.requireSame(t, o, want.slice(0, n))
+					got.requireSame(t, m, want.slice(0, n))
 				}
 			}
 		}
 	})
 }
 
-// The guard pages do fault, so that TestGuardPages can fail.
+func TestSumSquaresGuardPages(t *testing.T) {
+	const longest = 2*normBlock + 40
+	memory := newGuarded(t, longest)
+	x := make([]float32, longest)
+	r := random(t, 36)
+	sumKinds[0].fill(&r, x)
+	x[3], x[130] = 1e-40, 1e-41
+	var lengths []int
+	for n := range 301 {
+		lengths = append(lengths, n)
+	}
+	for n := normBlock - 20; n <= normBlock+20; n++ {
+		lengths = append(lengths, n, n+normBlock)
+	}
+	forEachSum(t, func(t *testing.T) {
+		faultsPanic(t)
+		for _, n := range lengths {
+			want := genericSum(x[:n])
+			for _, atEnd := range []bool{false, true} {
+				placed := memory.place(x[:n], atEnd)
+				var got float64
+				if err := recovered(func() { got = SumSquares(placed) }); err != nil {
+					t.Fatalf("%d elements, at the end: %v: %v", n, atEnd, err)
+				}
+				requireSum(t, fmt.Sprintf("%d elements, at the end: %v", n, atEnd), got, want)
+			}
+		}
+	})
+}
+
+// The guard pages do fault, so that the tests with them can fail.
 func TestGuardPagesFault(t *testing.T) {
 	memory := newGuarded(t, 1)
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	faultsPanic(t)
 	for _, offset := range []int{-1, len(memory)} {
 		outside := (*float32)(unsafe.Add(unsafe.Pointer(&memory[0]), 4*offset))
 		if err := recovered(func() { *outside = 1 }); err == nil {

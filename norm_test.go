@@ -238,7 +238,7 @@ func TestSumSquaresAgainstGeneric(t *testing.T) {
 				offset := (first + i) % 16
 				placed := memory[offset:][:16+n+16]
 				for i := range 16 { // whatever is read beside x makes the sum NaN
-					placed[i], placed[16+n+i] = float32(math.NaN()), float32(math.NaN())
+					placed[i], placed[16+n+i] = nan, nan
 				}
 				placed = placed[16 : 16+n : 16+n]
 				copy(placed, x)
@@ -249,7 +249,6 @@ func TestSumSquaresAgainstGeneric(t *testing.T) {
 }
 
 func TestSumSquaresSpecials(t *testing.T) {
-	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	forEachSum(t, func(t *testing.T) {
 		requireSum(t, "nil", SumSquares(nil), 0)
 		requireSum(t, "no elements", SumSquares([]float32{}), 0)

@@ -329,7 +329,7 @@ func (s *script) change() {
 		param.Grad = nil
 	case 5: // an infinity or a huge gradient
 		if len(param.Grad) > 0 {
-			param.Grad[s.choose(n)] = []float32{float32(math.Inf(1)), float32(math.NaN()), 0x1p64, 1e30}[s.choose(4)]
+			param.Grad[s.choose(n)] = []float32{inf, nan, 0x1p64, 1e30}[s.choose(4)]
 		}
 	case 6: // another state with the same content
 		if st != nil {
@@ -1148,7 +1148,6 @@ func TestOptimizerNorm(t *testing.T) {
 // Whichever element of whichever tensor it is, with any number of workers.
 func TestOptimizerSkips(t *testing.T) {
 	const n = share + 10 // enough for two workers
-	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	for _, test := range []struct {
 		bad           float32
 		scale         float64

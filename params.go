@@ -163,7 +163,7 @@ func (p *params) roundUpdate(lr, rho, eps float64) {
 		p.eps = minNormal
 	}
 	p.minGrad, p.minMean = meanThresholds(p.rho, p.c)
-	p.options, p.plain = 0, true
+	p.options = 0
 }
 
 // round sets p to the numbers of a valid o. factor multiplies the gradient besides

@@ -42,7 +42,6 @@ func TestThresholds(t *testing.T) {
 			t.Fatalf("c = %g: %g is not the smallest from 2^-63 up with c*g² >= 2^-126", c, g.float())
 		}
 	}
-	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	for _, x := range []float32{0, 1, math.MaxFloat32, -math.MaxFloat32, inf, -inf} {
 		if none := reach(0, minNormal); !none.above(x) || x >= none.float() {
 			t.Errorf("%g reaches the threshold that no number reaches", x)

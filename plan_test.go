@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -60,7 +59,7 @@ func planAt(turn, plans int) int { return (turn + turn/plans) % plans }
 // step takes a step of n elements of any data.
 func step(n int) {
 	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-	Update(theta, grad, s, usual.lr, usual.rho, usual.eps)
+	Update(theta, grad, s, usual.LR, usual.Rho, usual.Eps)
 }
 
 func TestPlanIsChosen(t *testing.T) {
@@ -227,24 +226,22 @@ func TestPlanConcurrent(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		const n = minTimed + 77
 		r := random(t, 3)
-		theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-		r.ordinary(theta, grad, s)
-		wantTheta, wantS := slices.Clone(theta), slices.Clone(s)
-		updateGeneric(wantTheta, grad, wantS, usual.params())
-		var wg sync.WaitGroup
+		d := members[0].allocate(n)
+		r.training(d)
+		want := d.clone()
+		members[0].generic(want)
+		var wg waitGroup
 		for range 4 {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
+			wg.Go(func() {
 				for Plan(n) == "" {
-					gotTheta, gotS := slices.Clone(theta), slices.Clone(s)
-					Update(gotTheta, grad, gotS, usual.lr, usual.rho, usual.eps)
-					if !slices.Equal(gotTheta, wantTheta) || !slices.Equal(gotS, wantS) {
+					got := d.clone()
+					members[0].step(got)
+					if !slices.Equal(got.theta, want.theta) || !slices.Equal(got.s, want.s) {
 						t.Error("other bits")
 						return
 					}
 				}
-			}()
+			})
 		}
 		wg.Wait()
 		if !slices.Contains(Plans(), Plan(n)) {
@@ -256,20 +253,22 @@ func TestPlanConcurrent(t *testing.T) {
 // A root is taken in software only where s + eps cannot be below 2^-100, and
 // nothing is prefetched behind the end of the arrays.
 func TestPlanTaken(t *testing.T) {
-	p := plan{vectors: 4, software: 2, ahead: 256}
+	p, numbers := plan{vectors: 4, software: 2, ahead: 256}, usual.rounded(1, 1)
 	for eps, want := range map[float64]int{1: 2, minRootEps: 2, float64(math.Nextafter32(minRootEps, 0)): 0, 0: 0} {
-		c := call{n: chunk, p: hyper{0.1, 0.9, eps}.params()}
+		o := RMSProp{LR: 0.1, Rho: 0.9, Eps: eps}
+		numbers := o.rounded(1, 1)
+		c := call{n: chunk, p: &numbers}
 		if c.take(&p, 0); c.software != want {
 			t.Errorf("eps = %g: %d roots in software, want %d", eps, c.software, want)
 		}
 	}
 	for left, want := range map[int]int{0: 64, 60: 4, 64: 0, chunk: 64 - chunk} {
-		c := call{n: chunk, p: usual.params()}
+		c := call{n: chunk, p: &numbers}
 		if c.take(&p, left); c.stop != want {
 			t.Errorf("%d elements behind the chunk: stops prefetching at %d, want %d", left, c.stop, want)
 		}
 	}
-	c := call{n: chunk, p: usual.params()}
+	c := call{n: chunk, p: &numbers}
 	if c.take(&plan{vectors: 2}, chunk); c.stop <= chunk || c.vectors != 2 {
 		t.Errorf("%d vectors, stops prefetching at %d of %d", c.vectors, c.stop, chunk)
 	}

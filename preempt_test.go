@@ -1,13 +1,115 @@
+//go:build !race
+
+// Here one goroutine looks at what another one writes.
+
 package kernel
 
 import (
-	"math"
 	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
+
+// The world can be stopped in the middle of a long call: assembly is not
+// preempted, but between two chunks of it there is a stack check. Without, the
+// world would stop at the end of the call.
+func TestStopsBetweenChunks(t *testing.T) {
+	o := everything
+	o.WeightDecay = 1 // theta moves, whatever the gradient is
+	step := func(zero bool) func(d tensorData) {
+		opt := &Optimizer{Options: o, Workers: 1, ZeroGrad: zero}
+		return func(d tensorData) {
+			mustStep(t, opt, []Param{{Theta: d.theta, Grad: d.grad, State: d.state()}})
+		}
+	}
+	withGOMAXPROCS(t, max(2, runtime.GOMAXPROCS(0)))
+	forEachISA(t, func(t *testing.T) {
+		for name, call := range map[string]func(d tensorData){
+			"Update":                  func(d tensorData) { Update(d.theta, d.grad, d.s, o.LR, o.Rho, o.Eps) },
+			"RMSProp.Update":          func(d tensorData) { o.Update(d.theta, d.grad, d.state()) },
+			"Optimizer.Step":          step(false),
+			"Optimizer.Step, zeroing": step(true),
+		} {
+			requireStops(t, name, func(n int) bool {
+				d := o.allocate(n)
+				for i := range n {
+					d.theta[i], d.grad[i] = 1, 1
+				}
+				return stopsInTheMiddle(unsafe.Pointer(&d.theta[0]), unsafe.Pointer(&d.theta[n-1]), func() { call(d) })
+			})
+		}
+		// As SumSquares and the norm of Optimizer do.
+		requireStops(t, "blockSums", func(n int) bool {
+			x, sums := make([]float32, n), make([]float64, n/normBlock)
+			for i := range x {
+				x[i] = 1.1
+			}
+			return stopsInTheMiddle(unsafe.Pointer(&sums[0]), unsafe.Pointer(&sums[len(sums)-1]), func() { blockSums(sums, x) })
+		})
+	})
+}
+
+// requireStops wants the world to stop in the middle of one of a few calls on n
+// elements. This goroutine must have a CPU while the call runs: where there are
+// too few, longer calls give it the chance.
+func requireStops(t *testing.T, name string, stopsInTheMiddle func(n int) bool) {
+	t.Helper()
+	for n := 1 << 20; n <= 16<<20; n *= 2 {
+		for range 8 {
+			if stopsInTheMiddle(n) {
+				return
+			}
+		}
+	}
+	t.Errorf("%s: the world never stopped in the middle of a call", name)
+}
+
+// stopsInTheMiddle stops the world once call has changed the word at first, and
+// tells whether the one at last had not changed then.
+func stopsInTheMiddle(first, last unsafe.Pointer, call func()) bool {
+	load := func(p unsafe.Pointer) uint32 { return atomic.LoadUint32((*uint32)(p)) }
+	begin, end := load(first), load(last)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		call()
+	}()
+	for load(first) == begin {
+	}
+	runtime.ReadMemStats(new(runtime.MemStats)) // which stops it
+	middle := load(last) == end
+	<-done
+	return middle
+}
+
+// BenchmarkGCWait is how long the garbage collector waits for a step that takes
+// some 100 ms, and for nothing.
+func BenchmarkGCWait(b *testing.B) {
+	measure := func(b *testing.B, beside func()) {
+		waits := gcWaits(max(b.N, 20), beside)
+		slices.Sort(waits)
+		b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "median-µs")
+		b.ReportMetric(float64(waits[len(waits)-1].Microseconds()), "worst-µs")
+		b.ReportMetric(0, "ns/op")
+	}
+	b.Run("nothing", func(b *testing.B) { measure(b, func() { time.Sleep(time.Millisecond) }) })
+	for _, o := range []RMSProp{usual, everything} {
+		opt := &Optimizer{Options: o, Workers: 1}
+		const n = 40 << 20
+		params := []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}}
+		for _, name := range ISAs() {
+			b.Run(map[bool]string{false: "plain/", true: "everything/"}[o.Centered]+name, func(b *testing.B) {
+				useISA(b, name)
+				work := func() { mustStep(b, opt, params) }
+				work()
+				measure(b, work)
+			})
+		}
+	}
+}
 
 // gcWaits returns how long each of n runs of the garbage collector takes while
 // another goroutine is in work.
@@ -33,95 +135,4 @@ func gcWaits(n int, work func()) []time.Duration {
 	stop.Store(true)
 	<-done
 	return waits
-}
-
-// updateLong returns a call of Update that takes some 100 ms.
-func updateLong() func() {
-	const n = 64 << 20
-	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
-	return func() { Update(theta, grad, s, usual.lr, usual.rho, usual.eps) }
-}
-
-// Assembly is not preempted: were there no stack check between the chunks, each
-// stop of the world would wait for the end of the whole call. The bound is
-// generous, for a busy machine; the benchmark measures.
-func TestGCIsNotHeldUp(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 768 MB")
-	}
-	for name, long := range map[string]func() func(){
-		"Update": updateLong, "RMSProp": rmspropLong, "Optimizer": optimizerLong, "norm": normLong, "SumSquares": sumSquaresLong,
-	} {
-		work := long()
-		t.Run(name, func(t *testing.T) {
-			forEachISA(t, func(t *testing.T) {
-				work()
-				waits := gcWaits(9, work)
-				slices.Sort(waits)
-				if median := waits[len(waits)/2]; median > 50*time.Millisecond {
-					t.Errorf("runtime.GC takes %v beside it", waits)
-				}
-			})
-		})
-	}
-}
-
-// rmspropLong is the same for RMSProp.Update, centered and with momentum.
-func rmspropLong() func() {
-	o := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true, WeightDecay: 0.01}
-	const n = 36 << 20
-	theta, grad, st := make([]float32, n), make([]float32, n), o.NewState(n)
-	return func() { o.Update(theta, grad, st) }
-}
-
-// optimizerLong is the same for a step of an Optimizer, with momentum.
-func optimizerLong() func() {
-	const n = 40 << 20
-	opt := &Optimizer{Options: RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, WeightDecay: 0.01}, Workers: 1}
-	return stepLong(opt, []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}})
-}
-
-// normLong is the same for a step that is skipped, which computes only the norm.
-func normLong() func() {
-	const n = 64 << 20
-	grad := make([]float32, n)
-	grad[0] = float32(math.Inf(1))
-	return stepLong(&Optimizer{Options: Keras(), Workers: 1, SkipNonFinite: true}, []Param{{Theta: make([]float32, n), Grad: grad}})
-}
-
-// sumSquaresLong is the same for SumSquares, over addresses for 1 GB which are all of
-// one page of zeros on Linux.
-func sumSquaresLong() func() {
-	x := make([]float32, 256<<20)
-	return func() { SumSquares(x) }
-}
-
-func stepLong(opt *Optimizer, params []Param) func() {
-	return func() {
-		if _, err := opt.Step(params); err != nil {
-			panic(err)
-		}
-	}
-}
-
-func BenchmarkGCWait(b *testing.B) {
-	nothing := func() { time.Sleep(time.Millisecond) }
-	b.Run("nothing", func(b *testing.B) { reportGCWaits(b, nothing) })
-	for name, work := range map[string]func(){"update": updateLong(), "optimizer": optimizerLong()} {
-		for _, isa := range ISAs() {
-			b.Run(name+"/"+isa, func(b *testing.B) {
-				useISA(b, isa)
-				work()
-				reportGCWaits(b, work)
-			})
-		}
-	}
-}
-
-func reportGCWaits(b *testing.B, beside func()) {
-	waits := gcWaits(max(b.N, 20), beside)
-	slices.Sort(waits)
-	b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "median-µs")
-	b.ReportMetric(float64(waits[len(waits)-1].Microseconds()), "worst-µs")
-	b.ReportMetric(0, "ns/op")
 }

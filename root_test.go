@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"flag"
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -105,7 +106,7 @@ func (b *rootBatch) check(t *testing.T, bits uint32, n int, lr float32, eps floa
 	// Were a root one place off, or more, its step would differ.
 	from, to := sqrt(v(0)), sqrt(v(n-1))
 	before := lr / math.Nextafter32(from, 0)
-	after := func(d float32) float32 { return math.Nextafter32(d, float32(math.Inf(1))) }
+	after := func(d float32) float32 { return math.Nextafter32(d, inf) }
 	for d := from; d <= after(to); d = after(d) {
 		q := lr / d
 		if q >= before {
@@ -254,7 +255,6 @@ func TestRootModel(t *testing.T) {
 // a block, among ordinary ones.
 func TestRootSpecials(t *testing.T) {
 	const n = 3 * 64
-	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	type element struct{ theta, grad, s float32 }
 	elements := []element{
 		{1, 1, inf},                  // v infinite
@@ -272,21 +272,25 @@ func TestRootSpecials(t *testing.T) {
 	epsilons := []float64{1e-7, 0x1p-100, float64(math.Nextafter32(0x1p-100, 0)), 1e-35, 0x1p-149, 0,
 		1, 1e38, math.MaxFloat32}
 	forEachISA(t, func(t *testing.T) {
-		theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
 		r := random(t, 8)
 		for _, eps := range epsilons {
+			m := member{RMSProp{LR: 0.01, Rho: 0.9, Eps: eps}, byUpdate}
+			d := m.allocate(n)
 			for _, special := range elements {
 				for lane := range 64 {
 					if testing.Short() && lane%7 != 0 {
 						continue
 					}
-					r.ordinary(theta, grad, s)
+					r.training(d)
 					at := 64 + lane
-					theta[at], grad[at], s[at] = special.theta, special.grad, special.s
+					d.theta[at], d.grad[at], d.s[at] = special.theta, special.grad, special.s
 					if lane%2 == 1 { // and a NaN beside it
-						grad[at-1] = nan
+						d.grad[at-1] = nan
 					}
-					testOracle(t, theta, grad, s, hyper{0.01, 0.9, eps})
+					want := d.clone()
+					m.generic(want)
+					m.step(d)
+					d.requireSame(t, fmt.Sprintf("%v, %+v in lane %d", m, special, lane), want)
 				}
 			}
 		}

@@ -79,7 +79,7 @@ func TestSignals(t *testing.T) {
 		o    RMSProp
 		step func(d tensorData, st *State)
 	}{
-		{"Update", plain, func(d tensorData, _ *State) { Update(d.theta, d.grad, d.s, usual.lr, usual.rho, usual.eps) }},
+		{"Update", plain, func(d tensorData, _ *State) { Update(d.theta, d.grad, d.s, usual.LR, usual.Rho, usual.Eps) }},
 		{"plain", plain, func(d tensorData, st *State) { plain.Update(d.theta, d.grad, st) }},
 		{"centered", centered, func(d tensorData, st *State) { centered.Update(d.theta, d.grad, st) }},
 		{"momentum", momentum, func(d tensorData, st *State) { momentum.Update(d.theta, d.grad, st) }},

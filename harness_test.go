@@ -1,0 +1,400 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"testing"
+	"unsafe"
+)
+
+// What the tests of a step share: by which implementation and plan it is taken, on
+// what, and by which formula of the family.
+
+// ---- Implementations and plans ----
+
+// forEachISA runs f as a subtest on every implementation that this CPU has, with
+// that one in use, and once more in each of its plans but the first, which short
+// calls take anyway.
+func forEachISA(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	for _, name := range ISAs() {
+		t.Run(name, func(t *testing.T) {
+			useISA(t, name)
+			f(t)
+			for _, plan := range otherPlans() {
+				t.Run(plan, func(t *testing.T) {
+					usePlan(t, plan)
+					f(t)
+				})
+			}
+		})
+	}
+}
+
+// eachPlan has every plan of every implementation in use, one after the other, and
+// yields its name.
+func eachPlan(t *testing.T) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, name := range ISAs() {
+			useISA(t, name)
+			for _, plan := range append(Plans()[:1:1], otherPlans()...) {
+				usePlan(t, plan)
+				if !yield(name + " " + plan) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// otherPlans are those of the implementation in use but the first. In short tests
+// one for each kind of block has to do, each with another prefetching.
+func otherPlans() (names []string) {
+	all := plans[active.Load()]
+	for i, p := range all[1:] {
+		kinds := len(all) / 3 // aheadToo
+		if kind := (i + 1) % max(kinds, 1); !testing.Short() || kind > 0 && (i+1)/kinds == (kind+1)%3 {
+			names = append(names, p.String())
+		}
+	}
+	return names
+}
+
+// usePlan has the implementation in use take every step in one plan.
+func usePlan(t testing.TB, name string) {
+	t.Helper()
+	before := fixed.Load()
+	if err := SetPlan(name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { fixed.Store(before) })
+}
+
+func useISA(t testing.TB, name string) {
+	t.Helper()
+	before := ISA()
+	if err := SetISA(name); err != nil {
+		t.Fatal(err)
+	}
+	if ISA() != name {
+		t.Fatalf("ISA() = %q after SetISA(%q)", ISA(), name)
+	}
+	t.Cleanup(func() { SetISA(before) })
+}
+
+// ---- Comparing ----
+
+// same compares bits, and NaNs as a class: their sign and payload are the CPU's.
+func same(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
+}
+
+// bytesOf is x as it lies in memory.
+func bytesOf(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+func requireSame(t testing.TB, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d elements, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if !same(got[i], want[i]) {
+			t.Fatalf("%s[%d] of %d = %g (%#08x), want %g (%#08x)", what, i, len(want),
+				got[i], math.Float32bits(got[i]), want[i], math.Float32bits(want[i]))
+		}
+	}
+}
+
+// recovered returns the error that f panics with, if it does.
+func recovered(f func()) (err error) {
+	defer func() { err, _ = recover().(error) }()
+	f()
+	return nil
+}
+
+// ---- Tensors ----
+
+// tensorData is theta, grad, s, m and b of one tensor; m and b are nil where
+// the options have none.
+type tensorData struct{ theta, grad, s, m, b []float32 }
+
+var sliceNames = [slicesPerTensor]string{"theta", "grad", "s", "m", "b"}
+
+// at is one of the slices, in the order of sliceNames, where all are alike.
+func (d *tensorData) at(i int) *[]float32 {
+	return [...]*[]float32{&d.theta, &d.grad, &d.s, &d.m, &d.b}[i]
+}
+
+func (d *tensorData) all() [][]float32 { return [][]float32{d.theta, d.grad, d.s, d.m, d.b} }
+
+// replace is d with each slice that it has replaced by what f makes of it.
+func (d tensorData) replace(f func(i int, x []float32) []float32) tensorData {
+	for i, x := range d.all() {
+		if x != nil {
+			*d.at(i) = f(i, x)
+		}
+	}
+	return d
+}
+
+func (d tensorData) clone() tensorData {
+	return d.replace(func(_ int, x []float32) []float32 { return slices.Clone(x) })
+}
+
+func (d tensorData) slice(start, end int) tensorData {
+	return d.replace(func(_ int, x []float32) []float32 { return part(x, start, end) })
+}
+
+func (d tensorData) state() *State { return &State{MeanSquare: d.s, MeanGrad: d.m, Momentum: d.b} }
+
+func (d tensorData) requireSame(t testing.TB, where any, want tensorData) {
+	t.Helper()
+	for i, x := range want.all() {
+		if got := *d.at(i); !bytes.Equal(bytesOf(got), bytesOf(x)) { // unequal NaNs are the same
+			requireSame(t, fmt.Sprintf("%+v: %s", where, sliceNames[i]), got, x)
+		}
+	}
+}
+
+// allocate returns the slices that o needs, of n elements.
+func (o *RMSProp) allocate(n int) tensorData {
+	st := o.NewState(n)
+	return tensorData{make([]float32, n), make([]float32, n), st.MeanSquare, st.MeanGrad, st.Momentum}
+}
+
+// arena is memory with a slice of any offset in it and a canary around.
+type arena []float32
+
+const canary = 12345.678
+
+func (a arena) place(offset int, values []float32) []float32 {
+	slice := a[16+offset:][:len(values):len(values)]
+	copy(slice, values)
+	for i := range 16 {
+		a[offset+i], a[16+offset+len(values)+i] = canary, canary
+	}
+	return slice
+}
+
+func (a arena) intact(offset, n int) bool {
+	for i := range 16 {
+		if a[offset+i] != canary || a[16+offset+n+i] != canary {
+			return false
+		}
+	}
+	return true
+}
+
+// ---- The family ----
+
+// A member of the family, and who takes its steps.
+type member struct {
+	RMSProp
+	by taker
+}
+
+type taker string
+
+const (
+	byUpdate taker = "Update" // which takes the plain formula's alone
+	byMethod taker = "RMSProp.Update"
+	byFamily taker = "the family's kernel" // also the plain formula's, which RMSProp leaves to Update's
+)
+
+func (m member) String() string { return fmt.Sprintf("%s, %+v", m.by, m.RMSProp) }
+
+// step takes a step with the implementation in use.
+func (m member) step(d tensorData) {
+	switch m.by {
+	case byUpdate:
+		Update(d.theta, d.grad, d.s, m.LR, m.Rho, m.Eps)
+	case byMethod:
+		m.Update(d.theta, d.grad, d.state())
+	case byFamily:
+		p := m.rounded(1, 1)
+		d.family(&p)
+	}
+}
+
+// generic takes it in Go.
+func (m member) generic(d tensorData) {
+	p := m.rounded(1, 1)
+	if m.by == byUpdate {
+		updateGeneric(d.theta, d.grad, d.s, &p)
+	} else {
+		familyGeneric(d.theta, d.grad, d.s, d.m, d.b, &p)
+	}
+}
+
+// rounded are the numbers of a step that is the given one, of a gradient that is
+// multiplied by factor besides.
+func (o *RMSProp) rounded(factor float64, step int) (p params) {
+	p.round(o, factor, o.rhoAt(step))
+	return p
+}
+
+// family takes a step with the family's kernel of the implementation in use.
+func (d tensorData) family(p *params) {
+	p.plain = false
+	c := p.call(d.theta, d.grad, d.state())
+	c.run(c.n)
+}
+
+var usual = RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7}
+
+// everything has all arrays, and options whose steps need all of them.
+var everything = RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true, WeightDecay: 0.01, ClipValue: 0.5}
+
+// numbers are the usual ones and each extreme.
+var numbers = []RMSProp{
+	usual,
+	{LR: 0.01, Rho: 0.99, Eps: 1e-8},
+	{LR: 0.001, Rho: 0.999, Eps: 1e-20},
+	{LR: 0, Rho: 0.9, Eps: 1e-7},
+	{LR: 0.001, Rho: 0, Eps: 1e-7},
+	{LR: 0.001, Rho: 1, Eps: 1e-7},
+	{LR: 0.001, Rho: 0.9, Eps: 0},
+	{LR: 0.001, Rho: 1, Eps: 0},
+	{LR: 0, Rho: 0, Eps: 0},
+	{LR: 1, Rho: 1 - 0x1p-25, Eps: 0}, // rho rounds to 1, c = 2^-25
+	{LR: maxRate, Rho: 0.5, Eps: 0x1p-149},
+	{LR: 0x1p-149, Rho: 0.9, Eps: 1},
+	{LR: 1e10, Rho: 0.9, Eps: 1e-35},
+	{LR: 0.1, Rho: 0.9, Eps: math.MaxFloat32},
+}
+
+// members are the plain formula with all numbers, by either kernel, then all
+// optionSets. So the first is Update with the usual ones.
+var members = func() (all []member) {
+	for _, o := range numbers {
+		all = append(all, member{o, byUpdate}, member{o, byFamily})
+	}
+	for _, o := range optionSets {
+		all = append(all, member{o, byMethod})
+	}
+	return all
+}()
+
+// factors are the options, each with its levels, the first of which is off.
+// Those that need one another are one factor.
+var factors = func() [][]func(o *RMSProp) {
+	levels := []func(o *RMSProp){}
+	for _, h := range numbers {
+		levels = append(levels, func(o *RMSProp) { o.LR, o.Rho, o.Eps = h.LR, h.Rho, h.Eps })
+	}
+	off := func(o *RMSProp) {}
+	return [][]func(o *RMSProp){
+		levels,
+		{off, func(o *RMSProp) { o.Momentum = 0.9 }, func(o *RMSProp) { o.Momentum, o.Nesterov = 0.5, true }},
+		{off, func(o *RMSProp) { o.Centered = true }},
+		{off, func(o *RMSProp) { o.WeightDecay = 0.01 },
+			func(o *RMSProp) { o.WeightDecay, o.DecoupledDecay = 0.1, true }},
+		{off, func(o *RMSProp) { o.LossScale = 1024 }, func(o *RMSProp) { o.LossScale = 1.0 / 3 }},
+		{off, func(o *RMSProp) { o.Maximize = true }},
+		{off, func(o *RMSProp) { o.EpsOutside = true }},
+		{off, func(o *RMSProp) { o.LROutside = true }},
+		{off, func(o *RMSProp) { o.ClipValue = 0.05 }},
+	}
+}()
+
+// optionSets has the presets, each option alone, and every pair of options.
+var optionSets = func() []RMSProp {
+	sets := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax(), Gorgonia(), GoMLX()}
+	for _, levels := range factors[1:] {
+		for _, level := range levels[1:] {
+			o := usual
+			level(&o)
+			sets = append(sets, o)
+		}
+	}
+	var levels []int
+	for _, f := range factors {
+		levels = append(levels, len(f))
+	}
+	for _, row := range pairwise(levels) {
+		var o RMSProp
+		for f, level := range row {
+			factors[f][level](&o)
+		}
+		sets = append(sets, o)
+	}
+	return sets
+}()
+
+// pairwise returns rows of one level for each factor, in which any two levels
+// of any two factors meet. It starts each row with a pair that has not met yet
+// and chooses the other levels, one after the other, to make most pairs meet.
+func pairwise(levels []int) [][]int {
+	type pair struct{ f, a, g, b int } // level a of factor f with level b of factor g, f < g
+	open := map[pair]bool{}
+	var order []pair
+	for g := range levels {
+		for f := range g {
+			for a := range levels[f] {
+				for b := range levels[g] {
+					order = append(order, pair{f, a, g, b})
+					open[pair{f, a, g, b}] = true
+				}
+			}
+		}
+	}
+	var rows [][]int
+	for _, first := range order {
+		if !open[first] {
+			continue
+		}
+		row := slices.Repeat([]int{-1}, len(levels))
+		row[first.f], row[first.g] = first.a, first.b
+		for f := range levels {
+			met := func(a int) (n int) {
+				for g, b := range row {
+					if b >= 0 && (g < f && open[pair{g, b, f, a}] || g > f && open[pair{f, a, g, b}]) {
+						n++
+					}
+				}
+				return n
+			}
+			if row[f] < 0 {
+				for a := range levels[f] {
+					if row[f] < 0 || met(a) > met(row[f]) {
+						row[f] = a
+					}
+				}
+			}
+		}
+		for g, b := range row {
+			for f, a := range row[:g] {
+				delete(open, pair{f, a, g, b})
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func TestOptionSets(t *testing.T) {
+	levels := []int{14, 3, 2, 3, 3, 2, 2, 2, 2}
+	rows := pairwise(levels)
+	for g, ng := range levels {
+		for f, nf := range levels[:g] {
+			met := map[[2]int]bool{}
+			for _, row := range rows {
+				met[[2]int{row[f], row[g]}] = true
+			}
+			if len(met) != nf*ng {
+				t.Errorf("factors %d and %d: %d of %d pairs in %d rows", f, g, len(met), nf*ng, len(rows))
+			}
+		}
+	}
+	for _, o := range optionSets {
+		if err := o.Validate(); err != nil {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	t.Logf("%d option sets", len(optionSets))
+}
