@@ -63,9 +63,41 @@ func TestDispatch(t *testing.T) {
 				grad = forbidden[len(forbidden)-page-length+1:][:length] // all but the last element may be read
 			}
 			for _, call := range calls {
-				if at := faultingFunction(t, func() { call.f(grad) }); !strings.Contains(at, want) {
+				if at := faulting(t, func() { call.f(grad) }).Function; !strings.Contains(at, want) {
 					t.Errorf("%s of %d elements is the work of %s, not of a function for %s", call.name, length, at, want)
 				}
+			}
+		}
+	})
+}
+
+// Nor is a plan noticed that does not run. Where it reads the gradient first tells
+// its blocks.
+func TestPlanRuns(t *testing.T) {
+	grad := forbiddenEnd(t, minTimed)
+	grad = grad[len(grad)-minTimed:]
+	chosenISAs(t, func(t *testing.T, all []plan) {
+		theta, s := make([]float32, minTimed), make([]float32, minTimed)
+		reads := func() uintptr {
+			return faulting(t, func() { Update(theta, grad, s, usual.LR, usual.Rho, usual.Eps) }).PC
+		}
+		before := fixed.Load()
+		var wants []uintptr
+		for _, p := range all {
+			if err := SetPlan(p.String()); err != nil {
+				t.Fatal(err)
+			}
+			wants = append(wants, reads())
+		}
+		fixed.Store(before)
+		for i, p := range all {
+			if (wants[i] == wants[0]) != (p.vectors == all[0].vectors) {
+				t.Errorf("%s reads at %#x, %s at %#x", p, wants[i], all[0], wants[0])
+			}
+		}
+		for turn := range looks * len(all) {
+			if p := planAt(turn, len(all)); reads() != wants[p] {
+				t.Errorf("turn %d does not take %s", turn, all[p])
 			}
 		}
 	})
@@ -115,8 +147,8 @@ func forbiddenEnd(t *testing.T, n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(&memory[0])), size/4)
 }
 
-// faultingFunction returns the function in which f touches memory that it may not.
-func faultingFunction(t *testing.T, f func()) (name string) {
+// faulting returns where f touches memory that it may not.
+func faulting(t *testing.T, f func()) (at runtime.Frame) {
 	t.Helper()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -129,7 +161,7 @@ func faultingFunction(t *testing.T, f func()) (name string) {
 		for faulted := false; ; {
 			frame, more := frames.Next()
 			if faulted && !strings.HasPrefix(frame.Function, "runtime.") {
-				name = frame.Function
+				at = frame
 				return
 			}
 			faulted = faulted || frame.Function == "runtime.sigpanic"
@@ -139,5 +171,5 @@ func faultingFunction(t *testing.T, f func()) (name string) {
 		}
 	}()
 	f()
-	return ""
+	return at
 }
