@@ -35,23 +35,19 @@ func updateContenders(w *workspace, allPlans bool) []contender {
 }
 
 // trafficContenders are the loops over so many arrays.
-func trafficContenders(bench string, w *workspace, arrays int) (loops []contender) {
-	kept := func() [][]float32 { return [][]float32{w.theta, w.s, w.m, w.b}[:arrays-1] }
-	add := func(name string, step func()) {
+func trafficContenders(bench string, w *workspace, arrays int) (contenders []contender) {
+	for _, loop := range trafficLoops() {
+		name := loop.name
 		if arrays > 3 {
 			name += fmt.Sprintf(", %d arrays", arrays)
 		}
-		loops = append(loops, newContender(bench, isLimit, name, arrays, &local{workspace: w, take: each(func() error { step(); return nil })}))
-	}
-	for _, set := range trafficSets() {
-		for _, v := range variants {
-			add(set.name(v), func() { set.pass(v, 0, w.grad, kept()...) })
+		step := func() error {
+			loop.pass(w.grad, [][]float32{w.theta, w.s, w.m, w.b}[:arrays-1]...)
+			return nil
 		}
+		contenders = append(contenders, newContender(bench, isLimit, name, arrays, &local{workspace: w, take: each(step)}))
 	}
-	if loops == nil {
-		add("traffic, go", func() { trafficGo(0, w.grad, kept(), 0) })
-	}
-	return loops
+	return contenders
 }
 
 // familyContenders are the traffic loops of each count of arrays, and for each

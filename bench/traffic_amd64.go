@@ -8,21 +8,13 @@ func trafficAVX2(a *streams)
 //go:noescape
 func trafficAVX512(a *streams)
 
-// trafficSets are those that this CPU has.
-func trafficSets() (sets []trafficSet) {
+// vectorLoops are those that this CPU has.
+var vectorLoops = func() (loops []trafficLoop) {
 	if cpuid.CPU.Supports(cpuid.AVX512F) {
-		sets = append(sets, trafficSet{"avx512", 64})
+		loops = append(loops, trafficLoop{name: "avx512", vectors: trafficAVX512})
 	}
 	if cpuid.CPU.Supports(cpuid.AVX2) {
-		sets = append(sets, trafficSet{"avx2", 32})
+		loops = append(loops, trafficLoop{name: "avx2", vectors: trafficAVX2})
 	}
-	return sets
-}
-
-func (s trafficSet) loop(a *streams) {
-	if s.isa == "avx512" {
-		trafficAVX512(a)
-	} else {
-		trafficAVX2(a)
-	}
-}
+	return loops
+}()

@@ -11,15 +11,15 @@
 #define M     R5 // nil: there is none, nor B
 #define B     R6 // nil: there is none
 #define LEFT  R3 // bytes
-#define AHEAD R7
+#define AHEAD R7 // bytes from the next elements to what to prefetch
 
-#define KEEP_ONE(pointer) \
-	VLD1   (pointer), [V0.B16, V1.B16]   \
-	VEOR   V15.B16, V0.B16, V0.B16       \
-	VEOR   V15.B16, V1.B16, V1.B16       \
-	VST1.P [V0.B16, V1.B16], 32(pointer)
+#define FETCH(pointer) \
+	ADD  AHEAD, pointer, R8 \
+	PRFM (R8), PLDL1KEEP
 
-#define KEEP_TWO(pointer) \
+#define NO_FETCH(pointer)
+
+#define KEEP(pointer) \
 	VLD1   (pointer), [V0.B16, V1.B16, V2.B16, V3.B16]   \
 	VEOR   V15.B16, V0.B16, V0.B16                       \
 	VEOR   V15.B16, V1.B16, V1.B16                       \
@@ -27,35 +27,24 @@
 	VEOR   V15.B16, V3.B16, V3.B16                       \
 	VST1.P [V0.B16, V1.B16, V2.B16, V3.B16], 64(pointer)
 
-#define READ_ONE \
-	VLD1.P 32(GRAD), [V4.B16, V5.B16]
-
-#define READ_TWO \
-	VLD1.P 64(GRAD), [V4.B16, V5.B16, V6.B16, V7.B16]
-
-#define FETCH(pointer, at) \
-	PRFM (at)(pointer), PLDL1KEEP
-
-#define NO_FETCH(pointer, at)
-
-// LOOP takes 32 or 64 bytes of each array in a turn, and then returns.
-#define LOOP(bytes, turn, next, FETCH, at, READ, KEEP) \
-turn:                 \
-	FETCH(GRAD, at)   \
-	FETCH(THETA, at)  \
-	FETCH(S, at)      \
-	READ              \
-	KEEP(THETA)       \
-	KEEP(S)           \
-	CBZ  M, next      \
-	FETCH(M, at)      \
-	KEEP(M)           \
-	CBZ  B, next      \
-	FETCH(B, at)      \
-	KEEP(B)           \
-next:                 \
-	SUBS $bytes, LEFT \
-	BGT  turn         \
+// LOOP takes 64 bytes of each array in a turn, and then returns.
+#define LOOP(turn, next, FETCH) \
+turn:                                                 \
+	FETCH(GRAD)                                       \
+	FETCH(THETA)                                      \
+	FETCH(S)                                          \
+	VLD1.P 64(GRAD), [V4.B16, V5.B16, V6.B16, V7.B16] \
+	KEEP(THETA)                                       \
+	KEEP(S)                                           \
+	CBZ    M, next                                    \
+	FETCH(M)                                          \
+	KEEP(M)                                           \
+	CBZ    B, next                                    \
+	FETCH(B)                                          \
+	KEEP(B)                                           \
+next:                                                 \
+	SUBS $64, LEFT                                    \
+	BGT  turn                                         \
 	RET
 
 // func trafficNEON(a *streams)
@@ -70,22 +59,6 @@ TEXT ·trafficNEON(SB), NOSPLIT, $0-8
 	MOVD  streams_ahead(ARGS), AHEAD
 	MOVWU streams_flip(ARGS), R8
 	VDUP  R8, V15.S4
-	MOVD  streams_vectors(ARGS), R8
-	CMP   $2, R8
-	BEQ   pair
-
-	// PRFM takes a distance in the instruction alone, so that each has a loop.
-	CMP $256, AHEAD
-	BEQ oneNear
-	BGT oneFar
-	LOOP(32, one, oneNext, NO_FETCH, 0, READ_ONE, KEEP_ONE)
-	LOOP(32, oneNear, oneNearNext, FETCH, 256, READ_ONE, KEEP_ONE)
-	LOOP(32, oneFar, oneFarNext, FETCH, 2048, READ_ONE, KEEP_ONE)
-
-pair:
-	CMP $256, AHEAD
-	BEQ twoNear
-	BGT twoFar
-	LOOP(64, two, twoNext, NO_FETCH, 0, READ_TWO, KEEP_TWO)
-	LOOP(64, twoNear, twoNearNext, FETCH, 256, READ_TWO, KEEP_TWO)
-	LOOP(64, twoFar, twoFarNext, FETCH, 2048, READ_TWO, KEEP_TWO)
+	CBNZ  AHEAD, far
+	LOOP(near, nearNext, NO_FETCH)
+	LOOP(far, farNext, FETCH)

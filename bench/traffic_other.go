@@ -2,7 +2,4 @@
 
 package main
 
-// trafficSets: none that this CPU has.
-func trafficSets() []trafficSet { return nil }
-
-func (s trafficSet) loop(a *streams) {}
+var vectorLoops []trafficLoop // none
