@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -260,7 +261,8 @@ func BenchmarkStep(b *testing.B) {
 	if err := AdviseHugePages(d.all()...); err != nil {
 		b.Log(err)
 	}
-	for _, workers := range []int{1, 2} {
+	counts := []int{1, 2, max(2, runtime.GOMAXPROCS(0))} // the last is -cpu
+	for _, workers := range slices.Compact(counts) {
 		for _, on := range []struct {
 			name string
 			opt  *Optimizer
