@@ -1,11 +1,10 @@
-// Command predict tells how many cycles an element costs in kernel's assembly on
-// CPUs that are not here, as llvm-mca predicts with all data in the first cache:
+// Command predict tells how many cycles an element costs in kernel's assembly on CPUs that are not
+// here, as llvm-mca predicts with all data in the first cache:
 //
 //	go run -C bench ./predict [PATTERN]
 //
-// It takes the main loops of the functions that the regular expression matches,
-// 'update.*' if there is none, out of a built binary. It needs llvm-mca and
-// llvm-objdump.
+// It takes the main loops of the functions that the regular expression matches, 'update.*' if there
+// is none, out of a built binary. It needs llvm-mca and llvm-objdump.
 package main
 
 import (
@@ -14,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +26,8 @@ import (
 
 const modulePath = "github.com/seed57504d97/kernel"
 
-// A platform is an architecture, cores of it as llvm-mca calls them, and a
-// vector's square root, to try their models with.
+// A platform is an architecture, cores of it as llvm-mca calls them, and a vector's square root, to
+// try their models with.
 type platform struct {
 	goarch, triple string
 	cores          []string
@@ -35,8 +35,10 @@ type platform struct {
 }
 
 var platforms = []platform{
-	{"amd64", "x86_64", []string{"skylake-avx512", "icelake-server", "sapphirerapids", "znver1", "znver3", "znver4", "znver5"}, "vsqrtps %ymm0, %ymm1"},
-	{"arm64", "aarch64", []string{"neoverse-n1", "neoverse-v1", "neoverse-v2", "apple-m1", "cortex-a55"}, "fsqrt v0.4s, v1.4s"},
+	{"amd64", "x86_64", strings.Fields("skylake-avx512 icelake-server sapphirerapids znver1 znver3 znver4 znver5"),
+		"vsqrtps %ymm0, %ymm1"},
+	{"arm64", "aarch64", strings.Fields("neoverse-n1 neoverse-v1 neoverse-v2 apple-m1 cortex-a55"),
+		"fsqrt v0.4s, v1.4s"},
 }
 
 func main() {
@@ -74,6 +76,12 @@ func predict(pattern string, w io.Writer) error {
 		fmt.Fprintf(w, "\n%s: cycles an element in the main loops, as %s predicts\n", p.goarch, filepath.Base(tools.mca))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 		fmt.Fprintln(t, "elements\tinstructions\t"+strings.Join(p.cores, "\t")+"\t  loop")
+		marks := map[string]string{} // behind the numbers of a core
+		for _, core := range p.cores {
+			if cycles, ok := tools.simulate(p.triple, core, []string{p.root}); ok && cycles < 1.5 {
+				marks[core] = "?"
+			}
+		}
 		symbols, err := symbols(binary, wanted)
 		if err != nil {
 			return err
@@ -91,7 +99,11 @@ func predict(pattern string, w io.Writer) error {
 			for _, l := range loops {
 				fmt.Fprintf(t, "%d\t%d\t", l.elements, len(l.body))
 				for _, core := range p.cores {
-					fmt.Fprintf(t, "%s\t", tools.cell(p, core, l))
+					if cycles, ok := tools.simulate(p.triple, core, l.body); ok {
+						fmt.Fprintf(t, "%.2f%s\t", cycles/float64(l.elements), marks[core])
+					} else {
+						fmt.Fprint(t, "-\t")
+					}
 				}
 				fmt.Fprintf(t, "  %s+%#x\n", name, l.start)
 			}
@@ -100,7 +112,8 @@ func predict(pattern string, w io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintln(w, "\n-: LLVM does not know the core, or the core not the instructions\n?: LLVM's model of the core has a square root every cycle, which is too many")
+	fmt.Fprintln(w, "\n-: LLVM does not know the core, or the core not the instructions")
+	fmt.Fprintln(w, "?: LLVM's model of the core has a square root every cycle, which is too many")
 	return nil
 }
 
@@ -161,10 +174,9 @@ type loop struct {
 	elements int // that an iteration updates
 }
 
-// mainLoops finds the backward branches around no other one that repeat at least a
-// quarter as many vector instructions as any does: those of the plans, without the
-// last elements'. The branches forward are not taken: they lead to what rare values
-// need, or another plan.
+// mainLoops finds the backward branches around no other one that repeat at least a quarter as many
+// vector instructions as any does: those of the plans, without the last elements'. The branches
+// forward are not taken: they lead to what rare values need, or another plan.
 func mainLoops(code []instruction) (loops []loop, err error) {
 	vectors := func(body []instruction) (n int) {
 		for _, in := range body {
@@ -213,8 +225,8 @@ func mainLoops(code []instruction) (loops []loop, err error) {
 	return loops, nil
 }
 
-// elements is how many an iteration updates: a quarter of the bytes that it stores
-// to each array. What it stores on the stack does not count.
+// elements is how many an iteration updates: a quarter of the bytes that it stores to each array.
+// What it stores on the stack does not count.
 func elements(body []string) (int, error) {
 	stored := map[string]int{} // bytes, by the register that points to them
 	for _, text := range body {
@@ -227,23 +239,17 @@ func elements(body []string) (int, error) {
 	}
 	delete(stored, "rsp")
 	delete(stored, "sp")
-	bytes := 0
-	for _, n := range stored {
-		if len(stored) < 2 || bytes != 0 && n != bytes {
-			return 0, fmt.Errorf("does not store as much to each array: %v bytes", stored)
-		}
-		bytes = n
+	counts := slices.Collect(maps.Values(stored))
+	if len(counts) < 2 || slices.Min(counts) != slices.Max(counts) {
+		return 0, fmt.Errorf("does not store as much to each array: %v bytes", stored)
 	}
-	if bytes == 0 {
-		return 0, errors.New("stores nothing")
-	}
-	return bytes / 4, nil
+	return counts[0] / 4, nil
 }
 
 // ---- llvm ----
 
-// llvm is the two programs, of one version: a disassembler may print what an older
-// assembler does not know.
+// llvm is the two programs, of one version: a disassembler may print what an older assembler does
+// not know.
 type llvm struct{ mca, objdump string }
 
 // findLLVM prefers the newest, which knows the most cores.
@@ -259,29 +265,16 @@ func findLLVM() (llvm, error) {
 	return llvm{}, errors.New("llvm-mca and llvm-objdump are not installed")
 }
 
-// cell is the cycles an element of a loop on a core.
-func (tools llvm) cell(p platform, core string, l loop) string {
-	root, err1 := tools.simulate(p.triple, core, []string{p.root})
-	cycles, err2 := tools.simulate(p.triple, core, l.body)
-	switch {
-	case err1 != nil || err2 != nil:
-		return "-"
-	case root < 1.5:
-		return fmt.Sprintf("%.2f?", cycles/float64(l.elements))
-	}
-	return fmt.Sprintf("%.2f", cycles/float64(l.elements))
-}
-
 var (
 	totalCycles = regexp.MustCompile(`(?m)^Total Cycles: +(\d+)$`)
 	postIndexed = regexp.MustCompile(`^(.*\[(x\d+)\]), (#\w+)$`)
 )
 
-// simulate returns how many cycles one of many iterations takes. llvm-mca lets a
-// store with a post-index move its pointer only once the data is there, and so the
-// next iteration's load wait for this one's result; real cores move it at once.
-// Hence the moving is an instruction of its own here.
-func (tools llvm) simulate(triple, core string, body []string) (float64, error) {
+// simulate returns how many cycles one of many iterations takes, if LLVM knows. llvm-mca lets a
+// store with a post-index move its pointer only once the data is there, and so the next iteration's
+// load wait for this one's result; real cores move it at once. Hence the moving is an instruction
+// of its own here.
+func (tools llvm) simulate(triple, core string, body []string) (cycles float64, ok bool) {
 	const iterations = 1000
 	cmd := exec.Command(tools.mca, "-mtriple="+triple, "-mcpu="+core, fmt.Sprint("-iterations=", iterations))
 	text := "loop:\n"
@@ -290,13 +283,10 @@ func (tools llvm) simulate(triple, core string, body []string) (float64, error) 
 	}
 	cmd.Stdin = strings.NewReader(text)
 	out, err := cmd.Output()
-	if err != nil || bytes.Contains(out, []byte("not a recognized processor")) {
-		return 0, fmt.Errorf("%s does not know this: %w", tools.mca, err)
+	total := totalCycles.FindSubmatch(out)
+	if err != nil || total == nil || bytes.Contains(out, []byte("not a recognized processor")) {
+		return 0, false
 	}
-	match := totalCycles.FindSubmatch(out)
-	if match == nil {
-		return 0, fmt.Errorf("%s prints no total cycles", tools.mca)
-	}
-	total, err := strconv.ParseFloat(string(match[1]), 64)
-	return total / iterations, err
+	cycles, err = strconv.ParseFloat(string(total[1]), 64)
+	return cycles / iterations, err == nil
 }

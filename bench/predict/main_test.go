@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A loop of two vectors in llvm-objdump's words, with a rare branch out of it, one
-// past a piece of it, and a loop of one vector behind it.
+// A loop of two vectors in llvm-objdump's words, with a rare branch out of it, one past a piece of
+// it, and a loop of one vector behind it.
 const amd64Loop = `
 00000000005bb480 <example.com/kernel.updateAVX2.abi0>:
   5bb480:      	movq	0x8(%rsp), %rdi
@@ -73,7 +73,8 @@ func TestMainLoop(t *testing.T) {
 		}
 		l := loops[0]
 		text := strings.Join(l.body, "\n")
-		if n := len(l.body); l.elements != test.elements || n != test.length || l.body[0] != test.first || l.body[n-1] != test.last || strings.Contains(text, test.absent) {
+		if n := len(l.body); l.elements != test.elements || n != test.length || l.body[0] != test.first ||
+			l.body[n-1] != test.last || strings.Contains(text, test.absent) {
 			t.Errorf("%d elements in %d instructions:\n%s", l.elements, len(l.body), text)
 		}
 	}
