@@ -8,15 +8,16 @@ import (
 	"simd/archsimd"
 )
 
-// openArchsimd is the formula in Go's own vectors of 8 lanes. 16 are no faster: the
-// divider takes twice as long for them.
+func init() { candidates = append(candidates, candidate{"archsimd", exact, openArchsimd}) }
+
+// openArchsimd is the formula in Go's own vectors of 8 lanes. 16 are no faster: the divider takes
+// twice as long for them.
 func openArchsimd(w *workspace) (peer, string, error) {
 	if !archsimd.X86.AVX2() {
 		return nil, "", errors.ErrUnsupported
 	}
-	return &local{workspace: w, take: each(func() error {
+	return &local{workspace: w, take: each(func() {
 		archsimdUpdate(w.theta, w.grad, w.s, lr, rho, 1-rho, eps)
-		return nil
 	})}, runtime.Version(), nil
 }
 

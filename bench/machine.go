@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,8 +13,8 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// thisMachine is what one has to know of a computer to compare times taken on it.
-// benchstat compares only results with the same.
+// thisMachine is what one has to know of a computer to compare times taken on it. benchstat
+// compares only results with the same.
 func thisMachine() []benchfmt.Config {
 	var machine []benchfmt.Config
 	for _, fact := range [][2]string{
@@ -57,10 +56,8 @@ func hugePagePolicy() string {
 	if !useHugePages {
 		return "not asked for"
 	}
-	text := fileText("/sys/kernel/mm/transparent_hugepage", "enabled")
-	_, text, _ = strings.Cut(text, "[")
-	policy, _, _ := strings.Cut(text, "]")
-	return policy
+	_, text, _ := strings.Cut(fileText("/sys/kernel/mm/transparent_hugepage", "enabled"), "[")
+	return before(text, "]")
 }
 
 func fileText(dir, name string) string {
@@ -68,18 +65,11 @@ func fileText(dir, name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-func writeMachine(w io.Writer, machine []benchfmt.Config) {
-	for _, fact := range machine {
-		fmt.Fprintf(w, "%s: %s\n", fact.Key, fact.Value)
-	}
-}
-
 // bytesPerElement is theta, grad and s.
 const bytesPerElement = 3 * 4
 
-// fitting returns the sizes of which there is memory for that many arrays and a
-// third left free, since some peers hold intermediate results as well. Where the
-// system does not tell, that is all.
+// fitting returns the sizes of which there is memory for that many arrays and a third left free,
+// since some peers hold intermediate results as well. Where the system does not tell, that is all.
 func fitting(sizes []int, arrays int, memory int) (fit []int) {
 	for _, n := range sizes {
 		if memory == 0 || 4*n <= memory/3*2/arrays {

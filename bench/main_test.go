@@ -3,125 +3,94 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/seed57504d97/kernel"
 )
 
-// The whole command at sizes of no meaning, in each mode: everything that it can
-// write is written, and read again. Its times are not looked at.
-func TestRun(t *testing.T) {
-	dir, isa := t.TempDir(), kernel.ISA()
-	file := func(name string) string { return filepath.Join(dir, name) }
-	bench := func(args ...string) (stdout, stderr string) {
-		t.Helper()
-		var out, warnings strings.Builder
-		if status := run(args, &out, &warnings); status != 0 {
-			t.Fatalf("%q: status %d: %s", args, status, &warnings)
-		}
-		if kernel.ISA() != isa {
-			t.Errorf("%q: %s is in use afterwards, not %s", args, kernel.ISA(), isa)
-		}
-		return out.String(), warnings.String()
-	}
-	wantAll := func(text string, all ...string) {
-		t.Helper()
-		for _, want := range all {
-			if !strings.Contains(text, want) {
-				t.Errorf("no %q in:\n%s", want, text)
-			}
+// wantAll fails where text lacks one of the parts.
+func wantAll(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("no %q in:\n%s", part, text)
 		}
 	}
+}
 
-	out, _ := bench("-sizes", "16,100", "-time", "2ms", "-peers", "go", "-plans", "-out", file("a.txt"), "-plot", file("a.svg")+","+file("a.png"))
-	wantAll(out, append(kernel.ISAs(), "cpu: ", "Update, 16 elements, 64 bytes an array", "100 elements", "\ntraffic, ", "\ngo-loop ", "bare traffic loop:", "kernel's fastest:")...)
-	for name, want := range map[string]string{"a.txt": "# go run -C bench . -sizes 16,100 ", "a.svg": "<?xml", "a.png": "\x89PNG"} {
-		if text, err := os.ReadFile(file(name)); err != nil || !strings.HasPrefix(string(text), want) {
+// The whole command at sizes of no meaning: its exit status, and what it prints and writes. Its
+// times are not looked at.
+func TestRun(t *testing.T) {
+	defer kernel.SetISA(kernel.ISA())
+	dir, isa := t.TempDir(), kernel.ISA()
+	for args, test := range map[string]struct {
+		status int
+		want   string // separated by bars
+	}{
+		"-sizes 16,100 -time 2ms -peers go -plans -out DIR/a.txt -plot DIR/a.svg,DIR/a.png": {0, "cpu: |" +
+			"Update, 16 elements, 64 bytes an array\n|Update, 100 elements, |  traffic, |  generic\n|  go-loop |" +
+			"bare traffic loop:|kernel's fastest:"},
+		"-family -sizes 100 -time 1ms":                              {0, "Family, 100|  generic, momentum\n|of Update:"},
+		"-sizes 16,999Gi -time 1ms -peers nobody":                   {0, `no "nobody"|only 1 of the sizes are`},
+		"-sizes 999Gi -peers none":                                  {1, "memory is short"},
+		"-sizes 16 -time 1ms -peers none -out no/a":                 {1, "no/a"},
+		"-sizes 16 -time 1ms -peers none -plot no/a.svg":            {1, "no/a"},
+		"-sizes 16 -time 1ms -peers none -plot DIR/a.txt,DIR/b.svg": {1, "txt"},
+		"-help":               {0, "-sizes elements"},
+		"-sizes 12x":          {2, `"12x"`},
+		"64Mi":                {2, `"64Mi"`},
+		"-time 0s":            {2, "-time"},
+		"-family -plans":      {2, "Update alone"},
+		"-family -plot a.svg": {2, "Update alone"},
+	} {
+		kernel.SetISA(isa)
+		var out strings.Builder
+		if status := run(strings.Fields(strings.ReplaceAll(args, "DIR", dir)), &out, &out); status != test.status {
+			t.Errorf("%s: status %d, want %d", args, status, test.status)
+		}
+		wantAll(t, out.String(), strings.Split(test.want, "|")...)
+	}
+	for name, want := range map[string]string{
+		"a.txt": "# go run -C bench . -sizes 16,100 ", "a.svg": "<?xml", "a.png": "\x89PNG", "b.svg": "<?xml",
+	} {
+		if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.HasPrefix(string(text), want) {
 			t.Errorf("%s: %v, %.100q, want it to begin with %q", name, err, text, want)
 		}
 	}
-	out, _ = bench("-family", "-sizes", "100", "-time", "1ms")
-	for _, isa := range kernel.ISAs() {
-		for member, bytes := range map[string]string{"Update": "20", "plain": "20", "loss scale and L2": "20", "momentum": "28", "centered": "28", "centered momentum": "36"} {
-			_, line, found := strings.Cut(out, "\n"+isa+", "+member+"  ")
-			if columns := strings.Fields(line); !found || columns[3] != bytes {
-				t.Errorf("%s, %s: no line, or not with %s bytes, in:\n%s", isa, member, bytes, out)
-			}
-		}
-	}
-	out, warnings := bench("-workers", "2", "-sizes", "1000,999Gi", "-time", "1ms")
-	wantAll(out, isa+", workers 1", isa+", workers 2", "one worker:", "on any CPU")
-	wantAll(warnings, "only 1 of the sizes are measured")
 }
 
-func TestRunErrors(t *testing.T) {
-	nowhere := filepath.Join(t.TempDir(), "none", "a")
-	for _, test := range []struct {
-		args   string
-		status int
-		want   string
-	}{
-		{"-help", 0, "-sizes"},
-		{"-sizes 12x", 2, `size "12x"`},
-		{"-fast", 2, "-fast"},
-		{"64Mi", 2, `"64Mi"`},
-		{"-time 0s", 2, "-time"},
-		{"-cross -out a.txt", 2, "-cross"},
-		{"-workers two", 2, "-workers"},
-		{"-workers 0", 2, "-workers"},
-		{"-family -workers 2", 2, "one at a time"},
-		{"-family -plans", 2, "one at a time"},
-		{"-cross -plans", 2, "one at a time"},
-		{"-family -plot a.svg", 2, "-plot"},
-		{"-sizes 999Gi -peers none", 1, "memory is short"},
-		{"-sizes 16 -time 1ms -peers none -out " + nowhere, 1, nowhere},
-		{"-sizes 16 -time 1ms -peers none -plot " + nowhere + ".svg", 1, nowhere},
-		{"-sizes 16 -time 1ms -peers none -plot " + t.TempDir() + "/a.txt", 1, "txt"},
-		{"-sizes 16 -time 1ms -peers nobody", 0, `there is no "nobody"`},
-	} {
-		var stdout, stderr strings.Builder
-		if status := run(strings.Fields(test.args), &stdout, &stderr); status != test.status || !strings.Contains(stderr.String(), test.want) {
-			t.Errorf("%s: status %d, want %d and %q:\n%s", test.args, status, test.status, test.want, &stderr)
-		}
-	}
-}
-
-// Each mode has sizes of its own, unless there are -sizes, and workers begin with
-// one.
+// There are usual sizes, unless there are -sizes.
 func TestParse(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                        "1536,8Ki,30Ki,1Mi,16Mi,64Mi []",
-		"-plot a.png":             "512,1536,4Ki,8Ki,16Ki,30Ki,64Ki,128Ki,256Ki,1Mi,4Mi,16Mi,64Mi []",
-		"-family":                 "8Ki,30Ki,1Mi,16Mi []",
-		"-workers 4,2,4":          "64Mi [1 4 2]",
-		"-family -sizes 7":        "7 []",
-		"-workers 1 -sizes 1Ki,7": "1Ki,7 [1]",
+		"": "6 1536", "-plot a.png": "13 512", "-family": "4 8192", "-family -sizes 7,7,9": "2 7",
 	} {
 		o, err := parse(strings.Fields(args), t.Output())
-		var sizes []string
-		for _, n := range o.sizes {
-			sizes = append(sizes, formatCount(n))
-		}
-		if got := fmt.Sprint(strings.Join(sizes, ","), " ", o.workers); err != nil || got != want {
-			t.Errorf("%s: %s, %v, want %s", args, got, err, want)
+		if err != nil || fmt.Sprint(len(o.sizes), " ", o.sizes[0]) != want {
+			t.Errorf("%s: %v, %v, want %s", args, o.sizes, err, want)
 		}
 	}
 }
 
-// This machine's own tests say that the bits are the same; a program that runs
-// nothing, or that fails, does not.
-func TestGolden(t *testing.T) {
-	isas, err := golden("..", runtime.GOARCH, "")
-	if err != nil || !slices.Equal(strings.Fields(isas), kernel.ISAs()) {
-		t.Errorf("%q, %v, want %q", isas, err, kernel.ISAs())
-	}
-	for program, want := range map[string]string{"true": "no implementation was run", "false": "exit status 1"} {
-		if isas, err := golden("..", runtime.GOARCH, program); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %q, %v, want an error with %q", program, isas, err, want)
+// cross.sh has the implementations of this machine. A program that runs nothing, or that fails, is
+// an error.
+func TestCross(t *testing.T) {
+	for _, test := range []struct{ env, want string }{
+		{"", " same  " + strings.Join(kernel.ISAs(), " ") + "\n"}, {"exit 0", " FAILS "}, {"exit 1", " FAILS "},
+	} {
+		if test.env != "" {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "env"), []byte("#!/bin/sh\n"+test.env+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+		}
+		out, err := exec.Command("bash", "cross.sh", runtime.GOARCH+" env").Output()
+		if (err != nil) != (test.env != "") || !strings.Contains(string(out), test.want) {
+			t.Errorf("env %q: %v, %s, want %q", test.env, err, out, test.want)
 		}
 	}
 }

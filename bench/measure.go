@@ -1,28 +1,31 @@
 package main
 
 import (
+	"cmp"
 	"errors"
-	"math"
+	"log"
+	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/aclements/go-moremath/stats"
 	"github.com/seed57504d97/kernel"
 )
 
-// How a size is measured: in turns. A round times every runner once, for a slice
-// of time of some tens of milliseconds, so that whatever the machine does
-// meanwhile (its clock, its neighbours) happens to all of them alike. The rounds
-// of a large size are shared out among a few placements of the arrays, since
-// where they lie moves times by 10 to 20%. What counts of the rounds is the lower
+// How a size is measured: in turns. A round times every runner once, for a slice of time of some
+// tens of milliseconds, so that whatever the machine does meanwhile (its clock, its neighbours)
+// happens to all of them alike. The rounds of a large size are shared out among a few placements of
+// the arrays, since where they lie moves times by 10 to 20%. What counts of the rounds is the lower
 // quartile: a neighbour only ever adds time.
 
-// A runner takes steps in one way. It is used from one locked and pinned thread;
-// where it runs in a process of its own, that process inherits the pinning.
+// A runner takes steps in one way. It is used from one locked and pinned thread; where it runs in a
+// process of its own, that process inherits the pinning.
 type runner interface {
-	// prepare makes arrays of n elements, with every page touched, in place of
-	// what was prepared before.
+	// prepare makes arrays of n elements, with every page touched, in place of what was prepared
+	// before.
 	prepare(n, stagger int) error
 	// run takes that many steps over them and returns how long they took.
 	run(steps int) (time.Duration, error)
@@ -41,7 +44,6 @@ const (
 
 // A row is what was measured of one contender at one size.
 type row struct {
-	bench   string // the mode: what its tables are called
 	kind    kind
 	by      string    // who takes the steps; what follows a comma says how
 	traffic int       // bytes an element that a step loads and stores
@@ -58,19 +60,21 @@ func (r row) quantile(q float64) float64 {
 
 func (r row) lower() float64  { return r.quantile(0.25) }
 func (r row) median() float64 { return r.quantile(0.5) }
-func (r row) upper() float64  { return r.quantile(0.75) }
 
 // gigabytesPerSecond is the memory traffic of a step in the lower quartile.
 func (r row) gigabytesPerSecond() float64 { return float64(r.traffic) * 1000 / r.lower() }
 
-// A contender is a runner, and its row but for what is measured.
+// A contender is a runner, its row, and its part in the rounds at one size.
 type contender struct {
 	row
 	runner
+	spent time.Duration
+	err   error // why it is left out
 }
 
-func newContender(bench string, k kind, by string, arrays int, r runner) contender {
-	return contender{row{bench: bench, kind: k, by: by, traffic: trafficOf(arrays)}, r}
+// newContender is one that works on so many arrays: a step loads and stores all but the gradients.
+func newContender(k kind, by string, arrays int, r runner) contender {
+	return contender{row: row{kind: k, by: by, traffic: 4 * (2*arrays - 1)}, runner: r}
 }
 
 const (
@@ -78,70 +82,61 @@ const (
 	minSamples = 4 // of a runner so slow that one step takes its share of the time
 )
 
-// A turn is a contender's part in the rounds at one size.
-type turn struct {
-	contender
-	spent time.Duration
-	err   error
-}
-
-// measure times every runner for about share at n elements. A runner that fails
-// is left out, with a warning.
-func measure(contenders []contender, n int, share time.Duration, warn warnFunc) []row {
-	turns := make([]*turn, len(contenders))
-	for i, c := range contenders {
-		turns[i] = &turn{contender: c}
-		turns[i].n = n
+// measure times every runner for about share at n elements. A runner that fails is left out, with a
+// warning.
+func measure(contenders []contender, n int, share time.Duration, warnings *log.Logger) (rows []row) {
+	turns := slices.Clone(contenders)
+	places := staggers
+	if n < large {
+		places = staggers[:1]
 	}
-	count := len(placements(n))
-	for at, stagger := range placements(n) {
-		for _, t := range turns {
-			if t.err == nil {
-				t.err = t.prepare(n, stagger)
+	for at, stagger := range places {
+		for i := range turns {
+			c := &turns[i]
+			if c.n = n; c.err == nil {
+				c.err = c.prepare(n, stagger)
 			}
-			if t.err == nil && t.steps == 0 {
-				t.steps, t.err = stepsIn(share/rounds, t)
+			if c.err == nil && c.steps == 0 {
+				c.steps, c.err = stepsIn(share/rounds, c)
 			}
 		}
-		for round := range rounds / count {
+		for round := range rounds / len(places) {
 			for i := range turns {
-				// Another one begins each round, so that none always comes after
-				// the same one.
-				t := turns[(round+i)%len(turns)]
-				enough := t.spent >= share*time.Duration(at+1)/time.Duration(count) &&
-					len(t.samples) >= minSamples*(at+1)/count
-				if t.err == nil && !enough {
-					t.sample()
+				// Another one begins each round, so that none always comes after the same one.
+				c := &turns[(round+i)%len(turns)]
+				enough := c.spent >= share*time.Duration(at+1)/time.Duration(len(places)) &&
+					len(c.samples) >= minSamples*(at+1)/len(places)
+				if c.err == nil && !enough {
+					c.err = c.sample()
 				}
 			}
 		}
 	}
-	var rows []row
-	for _, t := range turns {
-		if t.err != nil {
-			warn("%s is left out at %s elements: %v", t.by, formatCount(n), t.err)
+	for _, c := range turns {
+		if c.err != nil {
+			warnings.Printf("%s is left out at %s elements: %v", c.by, formatCount(n), c.err)
 			continue
 		}
-		if l, ok := t.runner.(*local); ok {
-			t.plan = l.planOf(n)
+		if l, ok := c.runner.(*local); ok {
+			c.plan = l.planOf(n)
 		}
-		rows = append(rows, t.row)
+		rows = append(rows, c.row)
 	}
 	return rows
 }
 
-// sample warms up first, where a step is short enough: the caches have the
-// others' data, and the clock depends on what vectors were last used.
-func (t *turn) sample() {
-	if t.steps > 1 {
-		if _, t.err = t.run(max(1, t.steps/8)); t.err != nil {
-			return
+// sample warms up first, where a step is short enough: the caches have the others' data, and the
+// clock depends on what vectors were last used.
+func (c *contender) sample() error {
+	if c.steps > 1 {
+		if _, err := c.run(max(1, c.steps/8)); err != nil {
+			return err
 		}
 	}
-	var took time.Duration
-	took, t.err = t.run(t.steps)
-	t.spent += took
-	t.samples = append(t.samples, float64(took.Nanoseconds())/float64(t.steps))
+	took, err := c.run(c.steps)
+	c.spent += took
+	c.samples = append(c.samples, float64(took.Nanoseconds())/float64(c.steps))
+	return err
 }
 
 // stepsIn returns how many steps of r, at least one, take about as long as slice.
@@ -153,7 +148,7 @@ func stepsIn(slice time.Duration, r runner) (int, error) {
 		}
 		if took >= slice/4 || steps >= 1<<24 {
 			estimate := float64(steps) * float64(slice) / float64(max(took, 1))
-			return int(math.Min(math.Max(1, estimate), 1<<30)), nil
+			return int(min(max(1, estimate), 1<<30)), nil
 		}
 	}
 }
@@ -161,20 +156,17 @@ func stepsIn(slice time.Duration, r runner) (int, error) {
 // A local runner takes steps in this process, on the workspace's arrays.
 type local struct {
 	*workspace
-	isa     string // of kernel; none: the steps are not the kernel's
-	plan    string // none: which one kernel chooses, or the environment variable KERNEL_PLAN
-	update  bool   // they are Update's, of whose plans kernel tells
-	take    func(steps int) error
-	workers int // 0: the steps stay on this thread
+	isa    string // of kernel; none: the steps are not the kernel's
+	plan   string // none: which one kernel chooses, or the environment variable KERNEL_PLAN
+	update bool   // they are Update's, of whose plans kernel tells
+	take   func(steps int) error
 }
 
 // each takes one step after the other.
-func each(step func() error) (take func(steps int) error) {
+func each(step func()) (take func(steps int) error) {
 	return func(steps int) error {
 		for range steps {
-			if err := step(); err != nil {
-				return err
-			}
+			step()
 		}
 		return nil
 	}
@@ -185,18 +177,15 @@ func (l *local) use() error {
 	if l.isa == "" {
 		return nil
 	}
-	if err := kernel.SetISA(l.isa); err != nil {
-		return err
+	err := kernel.SetISA(l.isa)
+	plan := cmp.Or(l.plan, os.Getenv("KERNEL_PLAN"))
+	if !slices.Contains(kernel.Plans(), plan) {
+		plan = ""
 	}
-	plan := l.plan
-	if fixed := os.Getenv("KERNEL_PLAN"); plan == "" && slices.Contains(kernel.Plans(), fixed) {
-		plan = fixed
-	}
-	return kernel.SetPlan(plan)
+	return errors.Join(err, kernel.SetPlan(plan))
 }
 
-// planOf is the plan that steps on n elements run, where that is known and there
-// are others.
+// planOf is the plan that steps on n elements run, where that is known and there are others.
 func (l *local) planOf(n int) string {
 	if !l.update || l.use() != nil || len(kernel.Plans()) == 1 {
 		return ""
@@ -204,11 +193,11 @@ func (l *local) planOf(n int) string {
 	return kernel.Plan(n)
 }
 
-// prepare lets kernel choose a plan, too: it times some 150 chunks of a few
-// thousand elements, in at least five calls.
+// prepare lets kernel choose a plan, too: it times some 150 chunks of a few thousand elements, in
+// at least five calls.
 func (l *local) prepare(n, stagger int) error {
-	err := errors.Join(l.workspace.prepare(n, stagger), l.use())
-	if err != nil || l.isa == "" {
+	l.workspace.prepare(n, stagger)
+	if err := l.use(); err != nil || l.isa == "" {
 		return err
 	}
 	return l.take(8 + 1<<21/max(n, 1<<10))
@@ -218,15 +207,109 @@ func (l *local) run(steps int) (time.Duration, error) {
 	if err := l.use(); err != nil {
 		return 0, err
 	}
-	before, _ := cpuTime(l.workers > 0)
+	before := cpuTime()
 	start := time.Now()
 	if err := l.take(steps); err != nil {
 		return 0, err
 	}
 	took := time.Since(start)
-	if after, ok := cpuTime(l.workers > 0); ok {
-		l.took += took * time.Duration(max(1, l.workers))
-		l.had += after - before
-	}
+	l.took += took
+	l.had += cpuTime() - before
 	return took, nil
+}
+
+// lr, rho and eps of every measurement.
+const (
+	lr  = 0.001
+	rho = 0.9
+	eps = 1e-7
+)
+
+// useHugePages is the flag -hugepages.
+var useHugePages = true
+
+const (
+	page     = 4 << 10
+	hugePage = 2 << 20
+	large    = 1 << 20 // elements: from here on it shows where the arrays lie
+)
+
+// staggers are the placements of large arrays: each array begins that many bytes further into a
+// page than the one before it. 0 is how Go places large slices.
+var staggers = []int{0, 64, 1344, 2112}
+
+// A workspace is the arrays that all in this process share, and a look at how quiet the machine is.
+type workspace struct {
+	more                 int // arrays besides theta, grad and s: none, or 2
+	stagger              int
+	theta, grad, s, m, b []float32     // m and b: the state of centered members, and of those with momentum
+	took, had            time.Duration // by all runs, and of the CPU in them
+}
+
+// prepare makes the arrays anew, unless they are there.
+func (w *workspace) prepare(n, stagger int) {
+	if len(w.theta) == n && w.stagger == stagger {
+		return
+	}
+	w.close()
+	w.stagger = stagger
+	for i, x := range []*[]float32{&w.theta, &w.grad, &w.s, &w.m, &w.b}[:3+w.more] {
+		*x = newArray(n, i*stagger%page)
+	}
+	fillData(w.theta, w.grad, w.s)
+	clear(w.m) // touches the pages
+	clear(w.b)
+}
+
+// load takes theta, grad and s as they are, to be changed.
+func (w *workspace) load(theta, grad, s []float32) error {
+	w.theta, w.grad, w.s, w.stagger = theta, grad, s, -1 // so that prepare makes others
+	return nil
+}
+
+func (w *workspace) result() (theta, s []float32, err error) { return w.theta, w.s, nil }
+
+// warnOfOthers tells if other processes had the CPU for much of the time since it last did, where
+// the system knows.
+func (w *workspace) warnOfOthers(warnings *log.Logger) {
+	if lost := 100 * (1 - float64(w.had)/float64(w.took)); w.had > 0 && lost > 2 {
+		warnings.Printf("other processes had the CPU for %.0f%% of the time: measure again on a quieter machine", lost)
+	}
+	w.took, w.had = 0, 0
+}
+
+// close gives the memory back, so that what comes next is fresh and can be laid out in huge pages.
+func (w *workspace) close() error {
+	w.theta, w.grad, w.s, w.m, w.b = nil, nil, nil, nil, nil
+	debug.FreeOSMemory()
+	return nil
+}
+
+// newArray makes one on a cache line of its own, and a large one that many bytes behind the start
+// of a huge page, where the system gives those.
+func newArray(n, offset int) []float32 {
+	if 4*n < hugePage {
+		return aligned(make([]float32, n+64/4), 64)[:n:n]
+	}
+	memory := make([]float32, n+(2*hugePage+offset)/4)
+	if useHugePages {
+		_ = kernel.AdviseHugePages(memory) // tried and warned of before
+	}
+	return aligned(memory, hugePage)[offset/4:][:n:n]
+}
+
+func aligned(memory []float32, bytes uintptr) []float32 {
+	return memory[-uintptr(unsafe.Pointer(unsafe.SliceData(memory)))%bytes/4:]
+}
+
+// fillData makes theta, grad and s as they look in training: theta in [-1, 1), gradients of 1e-6 to
+// 1 in magnitude of either sign, s of the gradients' square.
+func fillData(theta, grad, s []float32) {
+	r := rand.New(rand.NewPCG(1, 2))
+	signed := func() float32 { return 2*r.Float32() - 1 }
+	for i := range theta {
+		theta[i] = signed()
+		grad[i] = signed() / float32(uint32(1)<<r.Uint32N(16))
+		s[i] = grad[i] * grad[i]
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	_ "embed"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,9 +24,9 @@ var worker string
 // answerLimit is how long a child may take for an answer.
 var answerLimit = 3 * time.Minute
 
-// A child is one of Python's libraries in a process of its own, which runs
-// peers/worker.py and has arrays of its own. It greets with a line, its version,
-// and answers each line that it reads with one:
+// A child is one of Python's libraries in a process of its own, which runs peers/worker.py and has
+// arrays of its own. It greets with a line, its version, and answers each line that it reads with
+// one:
 //
 //	load        ok: theta, grad and s, float32 each, are read from the file data
 //	run STEPS   how many nanoseconds the steps took
@@ -33,54 +34,43 @@ var answerLimit = 3 * time.Minute
 //
 // Where something fails it says what on standard error, and ends.
 type child struct {
-	cmd    *exec.Cmd // in a folder of its own
-	in     io.WriteCloser
-	out    *bufio.Reader
-	errors bytes.Buffer
-	n      int
+	cmd  *exec.Cmd // in a folder of its own
+	in   io.Writer
+	out  *bufio.Reader
+	said bytes.Buffer // on standard error
+	n    int
 }
 
-// openPython returns what starts a library. The environment variable PYTHON picks
-// the interpreter.
+// openPython returns what starts a library. The environment variable PYTHON picks the interpreter.
 func openPython(library string) func(w *workspace) (peer, string, error) {
 	return func(*workspace) (peer, string, error) {
-		hugePages := "0"
-		if useHugePages {
-			hugePages = "1"
+		dir, err := os.MkdirTemp("", "kernel-bench-")
+		if err != nil {
+			return nil, "", err
 		}
 		c := &child{cmd: exec.Command(cmp.Or(os.Getenv("PYTHON"), "python3"), "-c", worker, library,
-			fmt.Sprint(lr), fmt.Sprint(rho), fmt.Sprint(eps), hugePages)}
-		c.cmd.Env = os.Environ()
-		if useHugePages && library != "numpy" { // which sees to it itself, and is slower with both
+			fmt.Sprint(lr), fmt.Sprint(rho), fmt.Sprint(eps))}
+		c.cmd.Dir = dir
+		c.cmd.Env = append(os.Environ(), "TMPDIR="+dir) // what libraries leave there goes, too
+		if !useHugePages {
+			c.cmd.Env = append(c.cmd.Env, "NUMPY_MADVISE_HUGEPAGE=0")
+		} else if library != "numpy" { // which sees to it itself, and is slower with both
 			c.cmd.Env = append(c.cmd.Env, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1") // since glibc 2.35
 		}
-		version, err := c.start()
+		c.cmd.Stderr, c.cmd.WaitDelay = &c.said, time.Second
+		in, err1 := c.cmd.StdinPipe()
+		out, err2 := c.cmd.StdoutPipe()
+		c.in, c.out = in, bufio.NewReader(out)
+		var version string
+		if err = errors.Join(err1, err2, c.cmd.Start()); err == nil {
+			version, err = c.answer()
+		}
 		if err != nil {
 			c.close()
 			return nil, "", err
 		}
 		return c, version, nil
 	}
-}
-
-func (c *child) start() (version string, err error) {
-	c.cmd.Stderr, c.cmd.WaitDelay = &c.errors, time.Second
-	if c.cmd.Dir, err = os.MkdirTemp("", "kernel-bench-"); err != nil {
-		return "", err
-	}
-	c.cmd.Env = append(c.cmd.Env, "TMPDIR="+c.cmd.Dir) // what libraries leave there goes, too
-	if c.in, err = c.cmd.StdinPipe(); err != nil {
-		return "", err
-	}
-	out, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := c.cmd.Start(); err != nil {
-		return "", err
-	}
-	c.out = bufio.NewReader(out)
-	return c.answer()
 }
 
 func (c *child) ask(line string) (string, error) {
@@ -92,12 +82,12 @@ func (c *child) ask(line string) (string, error) {
 func (c *child) answer() (string, error) {
 	watchdog := time.AfterFunc(answerLimit, func() { c.cmd.Process.Kill() })
 	line, err := c.out.ReadString('\n')
-	if inTime := watchdog.Stop(); err != nil {
-		err = fmt.Errorf("the process ended: %w", cmp.Or(c.cmd.Wait(), err))
-		if !inTime {
-			err = fmt.Errorf("no answer within %v", answerLimit)
-		}
-		err = fmt.Errorf("%w: %s", err, lastLines(c.errors.String()))
+	inTime := watchdog.Stop()
+	switch {
+	case err != nil && inTime:
+		err = fmt.Errorf("the process ended: %w: %s", cmp.Or(c.cmd.Wait(), err), lastLines(c.said.String()))
+	case err != nil:
+		err = fmt.Errorf("no answer within %v", answerLimit)
 	}
 	return strings.TrimSpace(line), err
 }
@@ -114,10 +104,8 @@ func (c *child) prepare(n, stagger int) error {
 
 func (c *child) load(theta, grad, s []float32) error {
 	c.n = len(theta)
-	data, err := binary.Append(nil, binary.LittleEndian, slices.Concat(theta, grad, s))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(c.cmd.Dir, "data"), data, 0o600)
-	}
+	data, _ := binary.Append(nil, binary.LittleEndian, slices.Concat(theta, grad, s)) // of numbers: no error
+	err := os.WriteFile(filepath.Join(c.cmd.Dir, "data"), data, 0o600)
 	if err == nil {
 		_, err = c.ask("load")
 	}
@@ -155,7 +143,6 @@ func (c *child) close() error {
 
 // lastLines returns the end of what a child or a compiler said: the reason.
 func lastLines(output string) string {
-	const most = 3
 	lines := strings.Split(strings.TrimSpace(output), "\n")
-	return strings.Join(lines[max(0, len(lines)-most):], "; ")
+	return strings.Join(lines[max(0, len(lines)-3):], "; ")
 }

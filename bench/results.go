@@ -1,61 +1,58 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"text/tabwriter"
 
 	"golang.org/x/perf/benchfmt"
 )
 
-// results are what a run finds out, in a file in the Go benchmark format, for
-// benchstat: the machine as the configuration, and a line a sample such as
+// results are what a run finds out, in a file in the Go benchmark format, for benchstat: the
+// machine as the configuration, and a line a sample such as
 //
-//	BenchmarkUpdate/kind=kernel/by=avx2/n=32Ki 1500 11004000 ns/op 59.55 MB/s
+//	BenchmarkUpdate/kind=kernel/by=avx2/n=32Ki 1500 11004 ns/op 59556 MB/s
 //
 // where an operation is a step on n elements, and by has _ for spaces.
 type results struct {
+	mode    string // what was measured: Update or Family
 	machine []benchfmt.Config
+	sizes   []int
 	rows    []row
 }
 
-// write has notes first, in lines that are no results.
-func (r results) write(w io.Writer, notes ...string) error {
+// text is the file. It has notes first, in lines that are no results.
+func (r results) text(notes ...string) []byte {
 	for _, row := range r.rows {
 		if row.plan != "" {
 			notes = append(notes, fmt.Sprintf("%s ran plan %s at %s elements", row.by, row.plan, formatCount(row.n)))
 		}
 	}
+	var text bytes.Buffer // which takes everything without an error
 	for _, note := range notes {
-		if _, err := fmt.Fprintln(w, "#", note); err != nil {
-			return err
-		}
+		fmt.Fprintln(&text, "#", note)
 	}
-	out := benchfmt.NewWriter(w)
+	out := benchfmt.NewWriter(&text)
 	for _, row := range r.rows {
-		name := fmt.Sprintf("%s/kind=%s/by=%s/n=%s", row.bench, row.kind, strings.ReplaceAll(row.by, " ", "_"), formatCount(row.n))
+		by := strings.ReplaceAll(row.by, " ", "_")
+		name := fmt.Sprintf("%s/kind=%s/by=%s/n=%s", r.mode, row.kind, by, formatCount(row.n))
 		for _, ns := range row.samples {
-			err := out.Write(&benchfmt.Result{Config: r.machine, Name: benchfmt.Name(name), Iters: row.steps, Values: []benchfmt.Value{
+			values := []benchfmt.Value{
 				{Value: math.Round(ns), Unit: "ns/op"},
 				{Value: math.Round(float64(row.traffic*row.n) * 1000 / ns), Unit: "MB/s"},
-			}})
-			if err != nil {
-				return err
 			}
+			_ = out.Write(&benchfmt.Result{Config: r.machine, Name: benchfmt.Name(name), Iters: row.steps, Values: values})
 		}
 	}
-	return nil
+	return text.Bytes()
 }
 
-// same: what was measured is.
-func (r row) same(other row) bool {
-	return r.bench == other.bench && r.by == other.by && r.n == other.n
-}
-
-// fastest returns the row with the smallest lower quartile of those that fit,
-// nil if there is none.
+// fastest returns the row with the smallest lower quartile of those that fit, nil if there is none.
 func fastest(rows []row, fits func(r row) bool) *row {
 	var best *row
 	for i := range rows {
@@ -69,55 +66,51 @@ func fastest(rows []row, fits func(r row) bool) *row {
 // limits leaves out the traffic loops that are not the fastest at their size.
 func limits(rows []row) (list []row) {
 	for _, r := range rows {
-		if r.kind == isLimit {
-			best := fastest(rows, func(o row) bool {
-				return o.kind == isLimit && o.bench == r.bench && o.n == r.n && o.traffic == r.traffic
-			})
-			if !best.same(r) {
-				continue
-			}
+		best := fastest(rows, func(o row) bool { return o.kind == isLimit && o.n == r.n && o.traffic == r.traffic })
+		if r.kind != isLimit || r.by == best.by {
+			list = append(list, r)
 		}
-		list = append(list, r)
 	}
 	return list
 }
 
+// newTable has columns of numbers, each ended by a tab, and names behind them.
+func newTable(w io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+}
+
 // writeSize prints what was measured at one size.
-func writeSize(w io.Writer, rows []row) {
-	if len(rows) == 0 {
-		return // all were warned of
+func (r results) writeSize(w io.Writer, n int) {
+	fmt.Fprintf(w, "\n%s, %s elements, %s an array\n", r.mode, formatCount(n), formatBytes(4*n))
+	t := newTable(w)
+	defer t.Flush()
+	fmt.Fprintln(t, "ns/1000\tmedian\tupper\tbytes\tGB/s\tplan\t")
+	for _, r := range limits(r.rows) {
+		if r.n == n {
+			fmt.Fprintf(t, "%.1f\t%.1f\t%.1f\t%d\t%.1f\t%s\t  %s\n",
+				r.lower(), r.median(), r.quantile(0.75), r.traffic, r.gigabytesPerSecond(), r.plan, r.by)
+		}
 	}
-	fmt.Fprintf(w, "\n%s, %s elements, %s an array\n", rows[0].bench, formatCount(rows[0].n), formatBytes(4*rows[0].n))
-	t := table{{"", "ns/1000", "median", "upper", "bytes", "GB/s", "plan"}}
-	for _, r := range limits(rows) {
-		t = append(t, []string{r.by, digits(r.lower()), digits(r.median()), digits(r.upper()),
-			fmt.Sprint(r.traffic), digits(r.gigabytesPerSecond()), r.plan})
-	}
-	t.write(w)
 }
 
-// A comparison is of some rows with another at the same size: the fastest that fits.
+// A comparison is of a row with the fastest of its bases, which are of its size.
 type comparison struct {
-	title string
-	of    func(r row) bool
-	fits  func(base, r row) bool
+	title  string
+	isBase func(base, r row) bool
 }
 
-// comparisons are all there are. In a name, what stands before a comma is
-// compared among itself, and so is what stands before a colon.
+// comparisons are all there are. In a name, what stands before a comma is compared among itself,
+// and so is what stands before a colon.
 var comparisons = []comparison{
-	{"the fastest bare traffic loop", func(r row) bool { return r.kind != isLimit },
-		func(base, r row) bool { return base.kind == isLimit && base.traffic == r.traffic }},
-	{"the C loop (gcc -O3, no input rules)", func(r row) bool { return r.kind == isKernel },
-		func(base, r row) bool { return base.kind == isPeer && strings.HasPrefix(base.by, theCLoop+" ") }},
-	{"kernel's fastest", func(r row) bool { return r.kind == isPeer },
-		func(base, r row) bool { return base.kind == isKernel }},
-	{"the best plan", func(r row) bool { return r.kind == isKernel },
-		func(base, r row) bool { return strings.HasPrefix(base.by, r.by+":") }},
-	{"Update", func(r row) bool { return r.kind == isKernel },
-		func(base, r row) bool { return base.by == before(r.by, ", ")+", Update" }},
-	{"one worker", func(r row) bool { return r.kind == isKernel },
-		func(base, r row) bool { return base.by == before(r.by, ", ")+", workers 1" }},
+	{"the fastest bare traffic loop", func(base, r row) bool {
+		return r.kind != isLimit && base.kind == isLimit && base.traffic == r.traffic
+	}},
+	{"the C loop (-O3, no input rules)", func(base, r row) bool {
+		return r.kind == isKernel && strings.HasPrefix(base.by, theCLoop+" ")
+	}},
+	{"kernel's fastest", func(base, r row) bool { return r.kind == isPeer && base.kind == isKernel }},
+	{"the best plan", func(base, r row) bool { return strings.HasPrefix(base.by, r.by+":") }},
+	{"Update", func(base, r row) bool { return base.by == before(r.by, ", ")+", Update" }},
 }
 
 func before(text, separator string) string {
@@ -125,39 +118,94 @@ func before(text, separator string) string {
 	return text
 }
 
+// ratio is of the row of that name and size over its base, "" where there is none.
+func (c comparison) ratio(rows []row, by string, n int) string {
+	r := fastest(rows, func(r row) bool { return r.by == by && r.n == n })
+	if r == nil {
+		return ""
+	}
+	base := fastest(rows, func(base row) bool { return base.n == n && base.by != by && c.isBase(base, *r) })
+	if base == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.2f (%.2f)", r.lower()/base.lower(), r.median()/base.median())
+}
+
 // writeRatios prints each comparison that the rows have, with a column a size.
-func writeRatios(w io.Writer, rows []row) {
-	var sizes []int
-	for _, r := range rows {
-		if !slices.Contains(sizes, r.n) {
-			sizes = append(sizes, r.n)
+func (r results) writeRatios(w io.Writer) {
+	var names []string
+	for _, row := range r.rows {
+		if !slices.Contains(names, row.by) {
+			names = append(names, row.by)
 		}
 	}
 	for _, c := range comparisons {
-		t := table{{""}}
-		for column, n := range sizes {
-			t[0] = append(t[0], formatCount(n))
-			for _, r := range rows {
-				base := fastest(rows, func(base row) bool {
-					return base.n == n && base.bench == r.bench && base.by != r.by && c.fits(base, r)
-				})
-				if r.n != n || base == nil || !c.of(r) {
-					continue
-				}
-				line := slices.IndexFunc(t, func(cells []string) bool { return cells[0] == r.by })
-				if line < 0 {
-					line = len(t)
-					t = append(t, []string{r.by})
-				}
-				for len(t[line]) <= column {
-					t[line] = append(t[line], "")
-				}
-				t[line] = append(t[line], fmt.Sprintf("%.2f (%.2f)", r.lower()/base.lower(), r.median()/base.median()))
+		var heading, lines string
+		for _, n := range r.sizes {
+			heading += formatCount(n) + "\t"
+		}
+		for _, by := range names {
+			line := ""
+			for _, n := range r.sizes {
+				line += c.ratio(r.rows, by, n) + "\t"
+			}
+			if strings.TrimSpace(line) != "" {
+				lines += line + "  " + by + "\n"
 			}
 		}
-		if len(t) > 1 {
+		if lines != "" {
 			fmt.Fprintf(w, "\nTime over that of %s: lower quartiles (medians)\n", c.title)
-			t.write(w)
+			t := newTable(w)
+			fmt.Fprint(t, heading, "\n", lines)
+			t.Flush()
 		}
 	}
+}
+
+// binaryUnits are the suffixes of counts and sizes.
+var binaryUnits = []struct {
+	suffix string
+	shift  int
+}{{"Gi", 30}, {"Mi", 20}, {"Ki", 10}}
+
+// parseSizes reads counts such as "1Ki,100,64Mi", each once.
+func parseSizes(list string) (sizes []int, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		digits, shift := strings.TrimSpace(word), 0
+		for _, unit := range binaryUnits {
+			if rest, ok := strings.CutSuffix(digits, unit.suffix); ok {
+				digits, shift = rest, unit.shift
+			}
+		}
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < 1 || n > math.MaxInt/bytesPerElement>>shift {
+			return nil, fmt.Errorf("want counts such as 1000, 32Ki or 64Mi, not %q", word)
+		}
+		if n <<= shift; !slices.Contains(sizes, n) {
+			sizes = append(sizes, n)
+		}
+	}
+	return sizes, nil
+}
+
+// formatCount writes 65536 as 64Ki, and what is no whole number of a unit in digits, so that
+// parseSizes reads it back.
+func formatCount(n int) string {
+	for _, unit := range binaryUnits {
+		if n > 0 && n%(1<<unit.shift) == 0 {
+			return fmt.Sprint(n>>unit.shift, unit.suffix)
+		}
+	}
+	return strconv.Itoa(n)
+}
+
+// formatBytes rounds to a tenth of the unit.
+func formatBytes(n int) string {
+	for _, unit := range binaryUnits {
+		if n >= 1<<unit.shift {
+			tenths := math.Round(float64(n) / float64(int(1)<<unit.shift) * 10)
+			return fmt.Sprint(tenths/10, " ", unit.suffix, "B")
+		}
+	}
+	return fmt.Sprint(n, " bytes")
 }

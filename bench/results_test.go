@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"image/png"
-	"io"
-	"math"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -17,13 +15,18 @@ import (
 
 // example has two sizes of two traffic loops, two implementations and a peer.
 func example() results {
-	r := results{machine: []benchfmt.Config{{Key: "cpu", Value: []byte("Example CPU"), File: true}, {Key: "cores", Value: []byte("2"), File: true}}}
-	for _, n := range []int{1 << 10, 64 << 20} {
-		for i, by := range []string{"traffic, avx2, 1", "traffic, avx2, 2", "avx2", "generic", theCLoop + " gcc 12"} {
-			ns := float64([]int{300, 200, 400, 800, 500}[i] * n / 1000)
-			k := []kind{isLimit, isLimit, isKernel, isKernel, isPeer}[i]
-			r.rows = append(r.rows, row{"Update", k, by, 20, n, "", 10, []float64{ns, ns + 10, ns, ns, ns, ns + 2}})
+	r := results{mode: "Update", sizes: []int{1 << 10, 64 << 20},
+		machine: []benchfmt.Config{{Key: "cpu", Value: []byte("Example CPU"), File: true}}}
+	for i, n := range r.sizes {
+		add := func(k kind, by string, per1000 ...float64) { // at each size
+			ns := per1000[i] * float64(n) / 1000
+			r.rows = append(r.rows, row{k, by, 20, n, "", 10, []float64{ns, ns + 40, ns + 20, ns, ns + 20, ns + 40}})
 		}
+		add(isLimit, "traffic, avx2", 300, 400)
+		add(isLimit, "traffic, avx2, 256 ahead", 200, 600)
+		add(isKernel, "avx2", 400, 800)
+		add(isKernel, "generic", 800, 1200)
+		add(isPeer, theCLoop+" gcc 12", 500, 1000)
 	}
 	return r
 }
@@ -31,206 +34,166 @@ func example() results {
 // What is written is in the format, down to every sample.
 func TestWriteResults(t *testing.T) {
 	r := example()
-	r.rows[2].plan = "near"
-	var text bytes.Buffer
-	if err := r.write(&text, "a note"); err != nil {
-		t.Fatal(err)
-	}
-	const start = "# a note\n# avx2 ran plan near at 1Ki elements\ncpu: Example CPU\ncores: 2\n\n" +
-		"BenchmarkUpdate/kind=limit/by=traffic,_avx2,_1/n=1Ki 10 307 ns/op 66710 MB/s\n"
-	if !strings.HasPrefix(text.String(), start) {
-		t.Errorf("got:\n%s\nwant it to begin with:\n%s", &text, start)
-	}
-	var samples []float64
-	for in := benchfmt.NewReader(&text, "text"); in.Scan(); {
-		result, ok := in.Result().(*benchfmt.Result)
-		if !ok {
-			t.Fatal(in.Result())
-		}
-		if name := string(result.Name.Full()); name == "Update/kind=peer/by=c-o3_gcc_12/n=64Mi" {
-			seconds, _ := result.Value("sec/op")
-			bytes, _ := result.Value("B/s")
-			if product := seconds * bytes / 20 / (64 << 20); result.Iters != 10 || product < 0.99 || product > 1.01 || result.GetConfig("cpu") != "Example CPU" {
-				t.Errorf("%+v", result)
-			}
-			samples = append(samples, math.Round(1e9*seconds))
-		}
-	}
-	if want := r.rows[9].samples; !slices.Equal(samples, want) {
-		t.Errorf("samples %v, want %v", samples, want)
+	r.rows = []row{r.rows[2], r.rows[4]}
+	r.rows[0].plan = "near"
+	r.rows[0].samples, r.rows[1].samples = []float64{512, 1024}, []float64{2048.4}
+	text := string(r.text("a note"))
+	if want := `# a note
+# avx2 ran plan near at 1Ki elements
+cpu: Example CPU
+
+BenchmarkUpdate/kind=kernel/by=avx2/n=1Ki 10 512 ns/op 40000 MB/s
+BenchmarkUpdate/kind=kernel/by=avx2/n=1Ki 10 1024 ns/op 20000 MB/s
+BenchmarkUpdate/kind=peer/by=c-o3_gcc_12/n=1Ki 10 2048 ns/op 9998 MB/s
+`; text != want {
+		t.Errorf("got:\n%s\nwant:\n%s", text, want)
 	}
 }
 
-// benchstat marks what has changed beyond noise, and in which direction; of another
-// size, another peer or another machine it compares nothing.
+// benchstat marks what has changed beyond noise, and in which direction; of another size, another
+// name or another machine it compares nothing.
 func TestBenchstat(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip(err)
-	}
+	line := regexp.MustCompile(`(?m)^Update/kind=kernel/by=avx2/n=1Ki +\S+ ± +\d+% +\S+ ± +\d+% +(.*) n=6\)$`)
 	for name, test := range map[string]struct {
-		change func(old, new *results)
-		want   string // in the line of avx2 at 1Ki, after two times
+		change func(old *results)
+		want   string // in the line of avx2 at 1Ki, after two times; none: there is no such line
 	}{
-		"same":         {func(old, new *results) {}, "~ (p=1.000 n=6)"},
-		"slower":       {func(old, new *results) { scale(&new.rows[2], 1.5) }, "+50.12% (p=0.002 n=6)"},
-		"faster":       {func(old, new *results) { scale(&old.rows[2], 1.25) }, "-19.96% (p=0.002 n=6)"},
-		"by chance":    {func(old, new *results) { new.rows[2].samples = []float64{300, 600, 400, 500, 350, 450} }, "~ (p="},
-		"another size": {func(old, new *results) { old.rows[2].n++ }, ""},
-		"another name": {func(old, new *results) { old.rows[2].by = "avx2:near" }, ""},
-		"another CPU":  {func(old, new *results) { old.machine[0].Value = []byte("Old CPU") }, ""},
+		"same":         {func(old *results) {}, "~ (p=1.000"},
+		"slower":       {func(old *results) { old.rows[2].samples = old.rows[1].samples }, "+91.11% (p=0.002"},
+		"faster":       {func(old *results) { old.rows[2].samples = old.rows[3].samples }, "-48.75% (p=0.002"},
+		"by chance":    {func(old *results) { copy(old.rows[2].samples, []float64{300, 600, 500, 350}) }, "~ (p="},
+		"another size": {func(old *results) { old.rows[2].n++ }, ""},
+		"another name": {func(old *results) { old.rows[2].by = "avx2:near" }, ""},
+		"another CPU":  {func(old *results) { old.machine[0].Value = []byte("Old CPU") }, ""},
 	} {
-		old, new := example(), example()
-		test.change(&old, &new)
-		dir := t.TempDir()
-		for file, r := range map[string]results{"old": old, "new": new} {
-			if err := writeFile(filepath.Join(dir, file), func(w io.Writer) error { return r.write(w) }); err != nil {
+		old, dir := example(), t.TempDir()
+		test.change(&old)
+		for file, r := range map[string]results{"old": old, "new": example()} {
+			if err := os.WriteFile(filepath.Join(dir, file), r.text(), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		out, err := exec.Command("go", "tool", "benchstat", filepath.Join(dir, "old"), filepath.Join(dir, "new")).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		compared := regexp.MustCompile(`(?m)^Update/kind=kernel/by=avx2/n=1Ki +\S+ ± +\d+% +\S+ ± +\d+% +(.*)$`).FindSubmatch(out)
-		if (compared != nil) != (test.want != "") || compared != nil && !strings.HasPrefix(string(compared[1]), test.want) {
-			t.Errorf("%s: %q, want %q in:\n%s", name, compared, test.want, out)
+		cmd := exec.Command("go", "tool", "benchstat", filepath.Join(dir, "old"), filepath.Join(dir, "new"))
+		out, err := cmd.CombinedOutput()
+		compared := line.FindSubmatch(out)
+		if err != nil || (compared != nil) != (test.want != "") ||
+			compared != nil && !strings.HasPrefix(string(compared[1]), test.want) {
+			t.Errorf("%s: %v, %q, want %q in:\n%s", name, err, compared, test.want, out)
 		}
 	}
 }
 
-func scale(r *row, by float64) {
-	for i := range r.samples {
-		r.samples[i] *= by
+// The results of the machines that are here are in the format, too.
+func TestCommittedResults(t *testing.T) {
+	name := regexp.MustCompile(`^Update/kind=(limit|kernel|peer)/by=\S+/n=\d+(Ki|Mi)?$`)
+	files := benchfmt.Files{Paths: []string{"results/epyc-zen1.txt", "results/xeon-cascade-lake.txt"}}
+	found := map[string]int{}
+	for files.Scan() {
+		r, ok := files.Result().(*benchfmt.Result)
+		if !ok || !name.Match(r.Name.Full()) || len(r.Values) != 2 {
+			t.Fatal(files.Result())
+		}
+		found[r.GetConfig("cpu")]++
+	}
+	if files.Err() != nil || len(found) != 2 || found[""] > 0 {
+		t.Errorf("%v, %v", files.Err(), found)
 	}
 }
 
-// Of the traffic loops the fastest is the limit, and one for each traffic.
+// Of the traffic loops the fastest is the limit, and each comparison has the base that is for it.
 func TestTables(t *testing.T) {
 	var out strings.Builder
-	rows := example().rows
-	rows[3].plan = "near"
-	writeSize(&out, rows[:5])
-	writeRatios(&out, rows)
-	if want := `
+	r := example()
+	r.rows[3].plan = "near"
+	r.writeSize(&out, 1<<10)
+	r.writeRatios(&out)
+	want := `
 Update, 1Ki elements, 4 KiB an array
-                  ns/1000  median  upper  bytes  GB/s  plan
-traffic, avx2, 2      199     199    202     20   100
-avx2                  399     399    402     20  50.1
-generic               800     800    802     20    25  near
-c-o3 gcc 12           500     500    503     20    40
+  ns/1000  median  upper  bytes   GB/s  plan
+    200.0   219.5  239.1     20  100.0        traffic, avx2, 256 ahead
+    400.0   419.5  439.1     20   50.0        avx2
+    800.0   819.5  839.1     20   25.0  near  generic
+    500.0   519.5  539.1     20   40.0        c-o3 gcc 12
 
 Time over that of the fastest bare traffic loop: lower quartiles (medians)
-                    1Ki         64Mi
-avx2        2.00 (2.00)  2.00 (2.00)
-generic     4.01 (4.01)  4.00 (4.00)
-c-o3 gcc 12  2.51 (2.51)  2.50 (2.50)
+          1Ki         64Mi
+  2.00 (1.91)  2.00 (2.00)  avx2
+  4.00 (3.73)  3.00 (3.00)  generic
+  2.50 (2.37)  2.50 (2.50)  c-o3 gcc 12
 
-Time over that of the C loop (gcc -O3, no input rules): lower quartiles (medians)
-                 1Ki         64Mi
-avx2     0.80 (0.80)  0.80 (0.80)
-generic  1.60 (1.60)  1.60 (1.60)
+Time over that of the C loop (-O3, no input rules): lower quartiles (medians)
+          1Ki         64Mi
+  0.80 (0.81)  0.80 (0.80)  avx2
+  1.60 (1.58)  1.20 (1.20)  generic
 
 Time over that of kernel's fastest: lower quartiles (medians)
-                    1Ki         64Mi
-c-o3 gcc 12  1.25 (1.25)  1.25 (1.25)
-`; strings.ReplaceAll(out.String(), " ", "") != strings.ReplaceAll(want, " ", "") {
+          1Ki         64Mi
+  1.25 (1.24)  1.25 (1.25)  c-o3 gcc 12
+`
+	if out.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", &out, want)
 	}
 
-	// Other bases, each among those that it is for.
-	as := func(bench, by string, traffic int, ns float64) row {
-		return row{bench, isKernel, by, traffic, 1000, "", 1, []float64{ns}}
+	as := func(k kind, by string, traffic int, ns float64) row {
+		return row{k, by, traffic, 1000, "", 1, []float64{ns}}
 	}
-	limit := as("Family", "traffic, avx2, 1", 28, 100)
-	limit.kind = isLimit
-	for _, other := range []row{{traffic: 20, n: 1000, bench: "Family"}, {traffic: 28, n: 100, bench: "Family"}, {traffic: 28, n: 1000, bench: "Step"}} {
-		other.kind, other.by, other.samples = isLimit, "traffic, avx2, 2", []float64{1}
-		if list := limits([]row{limit, other}); len(list) != 2 {
-			t.Errorf("one limit for %+v and %+v", limit, other)
-		}
-	}
-	out.Reset()
-	writeRatios(&out, []row{
-		as("Update", "avx2", 20, 300), as("Update", "avx2:near", 20, 200), as("Update", "avx2:far", 20, 100), as("Update", "generic", 20, 900),
-		limit, as("Family", "avx2, Update", 20, 100), as("Family", "avx2, momentum", 28, 150), as("Family", "generic, momentum", 28, 900),
-		as("Step", "avx2, workers 1", 20, 100), as("Step", "avx2, workers 2", 20, 50),
-	})
-	for _, want := range []string{
-		"bare traffic loop: lower quartiles (medians)\n                          1000\navx2, momentum     1.50 (1.50)\ngeneric, momentum  9.00 (9.00)\n\n",
-		"the best plan: lower quartiles (medians)\n             1000\navx2  3.00 (3.00)\n\n",
-		"Update: lower quartiles (medians)\n                       1000\navx2, momentum  1.50 (1.50)\n\n",
-		"one worker: lower quartiles (medians)\n                        1000\navx2, workers 2  0.50 (0.50)\n",
+	for want, rows := range map[string][]row{
+		"the best plan: lower quartiles (medians)\n         1000\n  3.00 (3.00)  avx2\n": {as(isKernel, "generic", 20, 900),
+			as(isKernel, "avx2", 20, 300), as(isKernel, "avx2:near", 20, 200), as(isKernel, "avx2:far", 20, 100)},
+		"the fastest bare traffic loop: lower quartiles (medians)\n         1000\n  3.00 (3.00)  avx2, momentum\n": {
+			as(isLimit, "traffic, avx2", 20, 10), as(isLimit, "traffic, avx2, 4 arrays", 28, 50),
+			as(isKernel, "avx2, momentum", 28, 150)},
+		"Update: lower quartiles (medians)\n         1000\n  1.50 (1.50)  avx2, momentum\n": {
+			as(isKernel, "generic, Update", 20, 50), as(isKernel, "avx2, Update", 20, 100),
+			as(isKernel, "avx2, momentum", 28, 150)},
 	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, &out)
+		out.Reset()
+		results{sizes: []int{1000}, rows: rows}.writeRatios(&out)
+		if got := out.String(); got != "\nTime over that of "+want {
+			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+		if len(limits(rows)) != len(rows) {
+			t.Errorf("limits: %v", limits(rows))
 		}
 	}
 }
 
-func TestPictures(t *testing.T) {
-	var out bytes.Buffer
-	if err := drawPicture(&out, "svg", example()); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"Example CPU<", ">" + theLimit + "<", ">avx2<", ">generic<", ">c-o3 gcc 12<", ">1Ki<", ">12 KiB<", ">64Mi<", ">768 MiB<", ">32<", ">64<"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in the picture", want)
-		}
-	}
+func TestPicture(t *testing.T) {
 	r := example()
-	r.rows = r.rows[1:4] // one size is enough
-	out.Reset()
-	if err := drawPicture(&out, "png", r); err != nil {
-		t.Fatal(err)
-	}
-	picture, err := png.Decode(&out)
+	r.rows = append(r.rows, row{isKernel, "avx2:near", 20, 1 << 10, "near", 1, []float64{1}})
+	picture, err := r.picture("svg")
 	if err != nil {
 		t.Fatal(err)
 	}
-	missing := slices.Clone(colors[1:3]) // of the two implementations
-	for y := range picture.Bounds().Dy() {
-		for x := range picture.Bounds().Dx() {
-			r, g, b, _ := picture.At(x, y).RGBA()
-			for i, c := range missing {
-				if cr, cg, cb, _ := c.RGBA(); r == cr && g == cg && b == cb {
-					missing = slices.Delete(missing, i, i+1)
-					break
-				}
-			}
-		}
+	wantAll(t, string(picture), "Example CPU<", ">"+theLimit+"<", ">avx2<", ">generic<", ">c-o3 gcc 12<", ">1Ki<",
+		">12 KiB<", ">64Mi<", ">768 MiB<", ">32<", ">64<", "stroke:#EE2E2F", "stroke:#008C48")
+	if bytes.Contains(picture, []byte("near")) || bytes.Contains(picture, []byte("traffic, ")) {
+		t.Error("a plan, or a traffic loop by its name, is in the picture")
 	}
-	if len(missing) > 0 {
-		t.Errorf("no pixel has the colors %v", missing)
-	}
-	var sizes []row
-	for shift := range 17 {
-		sizes = append(sizes, row{n: 1 << shift}, row{n: 1 << shift})
-	}
-	if ticks := sizeTicks(sizes); len(ticks) != 17 || ticks[0].Label != "1\n12 bytes" || ticks[1].Label != "" || ticks[16].Label != "64Ki\n768 KiB" {
+	ticks := sizeTicks([]int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 64 << 10})
+	if len(ticks) != 11 || ticks[0].Label != "1\n12 bytes" || ticks[1].Label != "" || ticks[10].Label != "64Ki\n768 KiB" {
 		t.Errorf("ticks %v", ticks)
 	}
 }
 
 func TestFormat(t *testing.T) {
-	for list, want := range map[string][]int{"1000, 1Ki,32Ki,64Mi": {1000, 1 << 10, 32 << 10, 64 << 20}, "1Gi": {1 << 30}} {
-		if got, err := parseSizes(list); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s: got %v, %v, want %v", list, got, err, want)
+	for list, want := range map[string][]int{
+		"1000, 1Ki,32Ki,64Mi,1Ki": {1000, 1 << 10, 32 << 10, 64 << 20}, "1Gi": {1 << 30},
+		"": nil, "1Ki,": nil, "0": nil, "-5": nil, "1k": nil, "Ki": nil, "1.5Mi": nil, "9999999999Gi": nil,
+	} {
+		if got, err := parseSizes(list); (err == nil) != (want != nil) || !slices.Equal(got, want) {
+			t.Errorf("%q: got %v, %v, want %v", list, got, err, want)
 		}
 	}
-	for _, wrong := range []string{"", "1Ki,", "0", "-5", "1k", "Ki", "1.5Mi", "9999999999Gi"} {
-		if got, err := parseSizes(wrong); err == nil {
-			t.Errorf("%q is taken for %v", wrong, got)
-		}
-	}
-	for n, want := range map[int]string{12: "12 12 bytes", 1536: "1536 1.5 KiB", 12 << 10: "12Ki 12 KiB", 768 << 20: "768Mi 768 MiB", 3 << 30: "3Gi 3 GiB"} {
+	for n, want := range map[int]string{
+		12: "12 12 bytes", 1536: "1536 1.5 KiB", 12 << 10: "12Ki 12 KiB", 768 << 20: "768Mi 768 MiB", 1 << 30: "1Gi 1 GiB",
+	} {
 		if got := formatCount(n) + " " + formatBytes(n); got != want {
 			t.Errorf("%d is written as %q, want %q", n, got, want)
 		}
 	}
-	sizes := []int{1 << 10, 1 << 20, 64 << 20}
-	for _, test := range []struct{ arrays, memory, want int }{{3, 16 << 30, 3}, {3, 1 << 30, 2}, {3, 13 << 10, 0}, {3, 0, 3}, {3, 9 << 27, 3}, {4, 9 << 27, 2}} {
-		if got := fitting(sizes, test.arrays, test.memory); len(got) != test.want {
-			t.Errorf("%d arrays in %d bytes: %v, want %d sizes", test.arrays, test.memory, got, test.want)
-		}
+	three, enough := []int{1 << 10, 1 << 20, 64 << 20}, 3*64<<20*4/2*3 // bytes for all, with three arrays
+	if all, two := fitting(three, 3, enough), fitting(three, 4, enough); len(all) != 3 || len(two) != 2 {
+		t.Errorf("%v and %v fit", all, two)
 	}
 }

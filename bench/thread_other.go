@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// pin keeps the calling goroutine on one thread and returns -1 for the CPU:
-// only on Linux is the thread kept on one CPU. unpin undoes it.
-func pin() (cpu int, unpin func()) {
+// pin keeps the calling goroutine on one thread: only on Linux is that kept on one CPU.
+func pin() string {
 	runtime.LockOSThread()
-	return -1, runtime.UnlockOSThread
+	return "one thread"
 }
 
 // cpuTime is known on Linux alone.
-func cpuTime(process bool) (had time.Duration, ok bool) { return 0, false }
+func cpuTime() time.Duration { return 0 }

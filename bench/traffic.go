@@ -5,29 +5,25 @@ import (
 	"math"
 )
 
-// The memory traffic of a step and nothing else: one array is only read, as the
-// gradients are, and two to four are loaded and stored, as theta, s, m and b are.
-// No implementation can be faster than the fastest of these loops. Which one that
-// is depends on the CPU and on where the data are, so all are measured.
-
-// line is how many bytes of each array the loops in assembly take in a turn.
-const line = 64
+// The memory traffic of a step and nothing else: one array is only read, as the gradients are, and
+// two to four are loaded and stored, as theta, s, m and b are. No implementation can be faster than
+// the fastest of these loops. Which one that is depends on the CPU and on where the data are, so
+// all are measured.
 
 // streams are the arguments of a loop in assembly.
 type streams struct {
 	read  *float32
 	kept  [4]*float32
-	whole int    // bytes of each array, a positive multiple of a line
+	whole int    // bytes of each array, a positive multiple of the 64 that a turn takes
 	ahead int    // how many bytes ahead to prefetch; 0: no prefetch
 	flip  uint32 // each kept element's bits are xored with it: 0 but in tests
 }
 
-// A trafficLoop goes over the arrays. vectors, which is in assembly, takes the whole
-// lines of them; nil: Go takes all.
+// A trafficLoop goes over the arrays: vectors, which is in assembly, as far as it can, and Go.
 type trafficLoop struct {
 	name string
 	streams
-	vectors func(a *streams)
+	vectors func(a *streams) // nil: Go alone
 }
 
 // trafficLoops are those that this CPU has.
@@ -50,7 +46,7 @@ func trafficLoops() (loops []*trafficLoop) {
 // pass takes all elements once. The arrays have one length.
 func (l *trafficLoop) pass(read []float32, kept ...[]float32) {
 	at := 0
-	if l.whole = 4 * len(read) / line * line; l.whole > 0 && l.vectors != nil {
+	if l.whole = 4 * len(read) / 64 * 64; l.whole > 0 && l.vectors != nil {
 		l.read, l.kept = &read[0], [4]*float32{}
 		for i, x := range kept {
 			l.kept[i] = &x[0]
@@ -74,7 +70,3 @@ func (l *trafficLoop) pass(read []float32, kept ...[]float32) {
 
 // largest keeps the compiler from leaving the reading out.
 var largest float32
-
-// trafficOf is the bytes an element that a step on so many arrays loads and
-// stores: all twice but the gradients.
-func trafficOf(arrays int) int { return 4 + 8*(arrays-1) }

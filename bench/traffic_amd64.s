@@ -1,8 +1,8 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// The memory traffic of a step and nothing else: see traffic.go. FLIP is zero, so
-// that what is stored is what was loaded.
+// The memory traffic of a step and nothing else: see traffic.go. FLIP is zero, so that what is
+// stored is what was loaded.
 
 #define ARGS  BX // the streams
 #define GRAD  SI // the start of each array

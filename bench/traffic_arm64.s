@@ -1,8 +1,8 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// The memory traffic of a step and nothing else: see traffic.go. V15 is zero, so
-// that what is stored is what was loaded.
+// The memory traffic of a step and nothing else: see traffic.go. V15 is zero, so that what is
+// stored is what was loaded.
 
 #define ARGS  R4 // the streams
 #define GRAD  R0 // the next elements
