@@ -35,8 +35,6 @@ class Settings(ctypes.Structure):
 THETA, GRAD, MEAN_SQUARE, MEAN_GRAD, MOMENTUM, STEP, LENGTH, OPTIONS = range(8)
 TENSOR_WORDS = 8
 
-_MESSAGE_SIZE = 4096
-
 
 class Library:
     """A copy of the library, with a Go runtime of its own."""
@@ -64,11 +62,19 @@ class Library:
 
     def call(self, function: Any, *arguments: Any) -> None:
         """Calls a function that returns a code, and raises what the code says."""
-        message = ctypes.create_string_buffer(_MESSAGE_SIZE)
-        code = function(*arguments, message, _MESSAGE_SIZE)
-        if code != OK:
-            kind = ValueError if code == INVALID else RuntimeError
-            raise kind(message.value.decode(errors="replace"))
+        message = message_buffer()
+        check(function(*arguments, message, len(message)), message)
+
+
+def message_buffer() -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(4096)
+
+
+def check(code: int, message: ctypes.Array[ctypes.c_char]) -> None:
+    """Raises what a code and its message say."""
+    if code != OK:
+        kind = ValueError if code == INVALID else RuntimeError
+        raise kind(message.value.decode(errors="replace"))
 
 
 _library: Library | None = None

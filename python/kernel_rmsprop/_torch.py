@@ -6,6 +6,8 @@ import ctypes
 import sys
 import weakref
 from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from operator import attrgetter, is_, itemgetter
 from typing import Any
 
@@ -22,6 +24,9 @@ from ._library import INVALID, OK, Library, Options, Settings, library
 _torch_step: Any = torch.optim.RMSprop.step
 while getattr(_torch_step, "hooked", False):
     _torch_step = _torch_step.__wrapped__
+
+_is_compiling = torch.compiler.is_compiling
+_get_num_threads = torch.get_num_threads
 
 _MAX_RATE = 2.0**64
 _MAX_FLOAT32 = 3.4028234663852886e38
@@ -51,60 +56,61 @@ class RMSprop(torch.optim.RMSprop):
     _plans: dict[tuple, _Plan] | None = None  # by their parameters
     _plan: _Plan | None = None  # the last one
 
+    # What torch's own step begins with.
+    _health_check = getattr(
+        torch.optim.RMSprop, "_accelerator_graph_capture_health_check", None
+    ) or torch.optim.RMSprop._cuda_graph_capture_health_check  # until 2.7 or so
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one step, and returns what ``closure`` has.
 
         Args:
             closure: computes the loss and the gradients anew.
         """
-        if torch.compiler.is_compiling() or self.defaults["differentiable"]:
+        if _is_compiling() or self.defaults["differentiable"]:
             return _torch_step(self, closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        # Not with torch.no_grad(): this takes half as long.
-        before = torch.is_grad_enabled()
-        torch._C._set_grad_enabled(False)
-        try:
-            self._step()
-        finally:
-            torch._C._set_grad_enabled(before)
+        self._step()
         return loss
 
+    # Where torch computes, it does under no_grad; to go under it in every step would
+    # cost more than the checks of a tensor do.
+
     def _step(self) -> None:
-        lists = [group["params"] for group in self.param_groups]
-        params = lists[0] if len(lists) == 1 else [p for params in lists for p in params]
-        grads = [p.grad for p in params]
-        live = [g for g in grads if g is not None]
-        if len(live) < len(grads):
-            params = [p for p, g in zip(params, grads) if g is not None]
-        plan = self._plan_of(params, [*map(len, lists)])
-        if plan is None or not plan.follow(self, live):
-            plan = self._new_plan(params, live, frozenset())
-        if not plan.run(live):
-            # Tensors that share memory go to torch, which takes one after the other.
-            plan = self._new_plan(params, live, plan.excluded | plan.overlapping())
-            if not plan.run(live):
+        lists = [*map(_params_of, self.param_groups)]
+        params = lists[0] if len(lists) == 1 else [*chain.from_iterable(lists)]
+        grads = [*map(_grad_of, params)]
+        if type(None) in map(type, grads):
+            lists = [[p for p in params if p.grad is not None] for params in lists]
+            params = [*chain.from_iterable(lists)]
+            grads = [*map(_grad_of, params)]
+        counts = [*map(len, lists)]
+        plan = self._plan
+        if plan is None or plan.counts != counts or not all(map(is_, plan.params, params)):
+            plan = self._plan = (self._plans or {}).get((*counts, *map(id, params)))
+        if plan is None or not plan.follow(self, grads):
+            plan = self._new_plan(params, grads, counts, frozenset())
+        if not plan.run(self, grads):
+            # Tensors that the kernel does not take go to torch, which takes one after the other.
+            plan = self._new_plan(params, grads, counts, plan.excluded | plan.unfit())
+            if not plan.run(self, grads):
                 raise RuntimeError("the parameters changed during the step")
 
-    def _plan_of(self, params: list[Tensor], counts: list[int]) -> _Plan | None:
-        """Returns the plan for these parameters in groups of so many, if there is one."""
-        plan = self._plan
-        if plan and plan.counts == counts and len(plan.params) == len(params) and all(map(is_, plan.params, params)):
-            return plan
-        self._plan = (self._plans or {}).get((*map(id, params), *counts))
-        return self._plan
-
-    def _new_plan(self, params: list[Tensor], grads: list[Tensor], excluded: frozenset[int]) -> _Plan:
-        plans = self._plans = self._plans or {}
-        plan = _Plan(self, [*params], excluded)
+    @torch.no_grad()
+    def _new_plan(self, params: list[Tensor], grads: list[Tensor], counts: list[int], excluded: frozenset[int]) -> _Plan:
+        plan = _Plan(self, [*params], counts, excluded)
         if not plan.follow(self, grads):
             raise RuntimeError("the parameters changed during the step")
-        key = (*map(id, params), *plan.counts)
+        # Those that are of no use any more would keep their states in memory.
+        plans = {key: other for key, other in (self._plans or {}).items() if other.knows(self.state)}
+        key = (*counts, *map(id, params))
         plans.pop(key, None)
         while len(plans) >= _PLANS:
             del plans[next(iter(plans))]
+        self._plans = plans
         self._plan = plans[key] = plan
         return plan
 
@@ -112,17 +118,17 @@ class RMSprop(torch.optim.RMSprop):
 class _Plan:
     """All that a step on a set of parameters needs, and that the next one on it can use.
 
-    The parameters are those that have a gradient, in the order of the groups. Their
-    addresses are looked at in every step.
+    The parameters are those that have a gradient, in the order of the groups, which have
+    so many of them. Their addresses are looked at in every step.
     """
 
-    def __init__(self, optimizer: RMSprop, params: list[Tensor], excluded: frozenset[int]) -> None:
+    def __init__(self, optimizer: RMSprop, params: list[Tensor], counts: list[int], excluded: frozenset[int]) -> None:
         self.library = library()
         number = self.library.c.kernel_optimizer_new()
         weakref.finalize(self, _free, self.library, number).atexit = False
         self.number = number
         self.params = params
-        self.counts = [len(group["params"]) for group in optimizer.param_groups]
+        self.counts = counts
         self.excluded = excluded
 
         # torch makes the states, and raises what is wrong with a gradient, before
@@ -134,7 +140,6 @@ class _Plan:
             lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
             complexes.append(optimizer._init_group(group, *lists))
             of_groups.append(lists)
-        self.states = list(optimizer.state.values())
 
         self.values = [_values(group) for group in groups]
         self.kinds = [_kind(values) for values in self.values]
@@ -142,15 +147,12 @@ class _Plan:
         for i, values in enumerate(self.values):
             self._set_options(i, values)
         self.settings = Settings()
-        self.health_check = getattr(
-            optimizer, "_accelerator_graph_capture_health_check", None
-        ) or optimizer._cuda_graph_capture_health_check  # until 2.7 or so
 
         # Divide the parameters between the kernel and torch.
         mine: list[int] = []  # places in params
         of_group: list[int] = []
         self.rest: list[tuple[dict, list[int], bool]] = []
-        tensors: list[tuple[Tensor, ...]] = []
+        local: list[Tensor] = []
         place = 0
         for i, (group, lists) in enumerate(zip(groups, of_groups)):
             rest = []
@@ -159,26 +161,23 @@ class _Plan:
                     raise ValueError(
                         f"param_groups[{i}]: a parameter of shape {tuple(p.shape)} has a grad of shape {tuple(grad.shape)}"
                     )
-                found = None
+                theta = None
                 if self.kinds[i][-1] and place not in excluded:
-                    found = _tensors(p, grad, optimizer.state[p], self.kinds[i])
-                if found is None:
+                    theta = _theta(p, grad, optimizer.state[p], self.kinds[i])
+                if theta is None:
                     rest.append(place)
                 else:
                     mine.append(place)
                     of_group.append(i)
-                    tensors.append(found)
+                    local.append(theta)
                 place += 1
             if rest:
                 self.rest.append((group, rest, complexes[i]))
+        self.known = _values_of(optimizer.state)
         self.mine = mine
         self.select = None if len(mine) == len(params) else mine
-        self.all_dicts = [optimizer.state[p] for p in params]
-        self.dicts = [self.all_dicts[i] for i in mine]
         self.thetas = [params[i] for i in mine]
         self.distributed = any(type(p) not in _PLAIN for p in self.thetas)
-        local = [t[0] for t in tensors]
-        self.numels = [*map(Tensor.numel, local)]
         self.dtypes = [p.dtype for p in local]
         self.contiguous = all(map(Tensor.is_contiguous, local))
         self.strides = [*map(Tensor.stride, local)]
@@ -190,37 +189,47 @@ class _Plan:
         self.grad_column = self.table[:, _library.GRAD]
         self.grad_addresses: list[int] = []
         self.grads: list[Tensor] = []
-        self.table[:, _library.LENGTH] = [n << c for n, c in zip(self.numels, complex_)]
+        numels = [*map(Tensor.numel, local)]
+        self.table[:, _library.LENGTH] = [n << c for n, c in zip(numels, complex_)]
         self.table[:, _library.OPTIONS] = of_group
         # What is to stay where it is: the parameters, then the columns of their states.
         self.watched = [*self.thetas]
         self.addresses = [*map(Tensor.data_ptr, local)]
         self.table[:, _library.THETA] = self.addresses
-        self.columns: list[tuple[Callable, list[dict], list[Tensor]]] = []
+        states = [optimizer.state[p] for p in self.thetas]
         for name, column in (
             ("square_avg", _library.MEAN_SQUARE),
             ("grad_avg", _library.MEAN_GRAD),
             ("momentum_buffer", _library.MOMENTUM),
         ):
-            self._add_column(name, column, [r for r, i in enumerate(of_group) if name in _state_names(self.kinds[i])])
+            rows = [r for r, i in enumerate(of_group) if name in _state_names(self.kinds[i])]
+            self._add_column(column, rows, [states[r][name] for r in rows])
+        # How large these are, and the gradients after them.
+        self.arrays = len(self.watched)
+        self.numels = [*map(Tensor.numel, _locals(self.watched)), *numels]
         self.written = [*self.watched]
         if self.distributed:
             self.written += [p for p in local if type(p) in _PLAIN]
-        counted = [r for r, d in enumerate(self.dicts) if _is_counter(d["step"])]
-        self._add_column("step", _library.STEP, counted)
-        self.uncounted = sorted(set(range(len(mine))) - set(counted))
-        self.arguments = (
-            number, ctypes.addressof(self.settings), ctypes.addressof(self.options), len(self.options),
-            self.table.ctypes.data, len(mine), None,
-        )  # fmt: skip
+        counted = [r for r, s in enumerate(states) if _is_counter(s["step"])]
+        self._add_column(_library.STEP, counted, [states[r]["step"] for r in counted])
+        self.uncounted = [self.thetas[r] for r in sorted(set(range(len(mine))) - set(counted))]
 
-    def _add_column(self, name: str, column: int, rows: list[int]) -> None:
-        dicts = [self.dicts[r] for r in rows]
-        found = [d[name] for d in dicts]
-        addresses = [_local(t).data_ptr() for t in found]
+        # Calls take what they pass as C has it: to convert it each time takes as long as
+        # a small step.
+        function = self.library.c["kernel_step"]  # one of its own, without argtypes
+        function.restype = self.library.c.kernel_step.restype
+        self.message = _library.message_buffer()
+        arguments = (
+            number, ctypes.addressof(self.settings), ctypes.addressof(self.options), len(self.options),
+            self.table.ctypes.data, len(mine), None, self.message, len(self.message),
+        )  # fmt: skip
+        types = self.library.c.kernel_step.argtypes
+        self.call = partial(function, *(t.from_param(a) for t, a in zip(types, arguments, strict=True)))
+
+    def _add_column(self, column: int, rows: list[int], tensors: list[Tensor]) -> None:
+        addresses = [*map(Tensor.data_ptr, _locals(tensors))]
         self.table[rows, column] = addresses
-        self.columns.append((itemgetter(name), dicts, found))
-        self.watched += found
+        self.watched += tensors
         self.addresses += addresses
 
     def _set_options(self, i: int, values: tuple) -> None:
@@ -234,6 +243,11 @@ class _Plan:
         if maximize:
             o.flags |= _library.MAXIMIZE
 
+    def knows(self, state: dict) -> bool:
+        """Tells whether the states are still the ones that it was made for."""
+        found = _values_of(state)
+        return len(found) == len(self.known) and all(map(is_, found, self.known))
+
     def follow(self, optimizer: RMSprop, grads: list[Tensor]) -> bool:
         """Takes over what may change from step to step. False: more has changed.
 
@@ -241,8 +255,7 @@ class _Plan:
         """
         if self.library is not _library._library:  # forked
             return False
-        states = optimizer.state.values()
-        if len(states) != len(self.states) or not all(map(is_, states, self.states)):
+        if not self.knows(optimizer.state):
             return False
         for i, group in enumerate(optimizer.param_groups):
             values = _values(group)
@@ -251,38 +264,36 @@ class _Plan:
                     return False
                 self.values[i] = values
                 self._set_options(i, values)
-        if any(grads[i].is_sparse for _, places, _ in self.rest for i in places):
+        if self.rest and any(grads[i].is_sparse for _, places, _ in self.rest for i in places):
             return False  # for torch's error
         if not self.mine:
             return True
 
-        for get, dicts, tensors in self.columns:
-            if not all(map(is_, map(get, dicts), tensors)):
-                return False
         if self.select is not None:
             grads = [grads[i] for i in self.select]
         thetas, watched = self.thetas, self.watched
         if self.distributed:
             if not all(map(_alike, thetas, grads)):
                 return False
-            watched, grads = [*map(_local, watched)], [*map(_local, grads)]
+            watched, grads = _locals(watched), _locals(grads)
             thetas = watched[: len(thetas)]
         if not _PLAIN.issuperset(map(type, grads)):
             return False
         try:
             if (
                 [*map(Tensor.data_ptr, watched)] != self.addresses
-                or [*map(Tensor.numel, thetas)] != self.numels
-                or not self._in_order(thetas)
-                or [*map(Tensor.numel, grads)] != self.numels
-                or [*map(_dtype, grads)] != self.dtypes
+                or [*map(Tensor.numel, watched[: self.arrays] + grads)] != self.numels
+                or [*map(_dtype_of, grads)] != self.dtypes
             ):
                 return False
             if (
-                any(map(Tensor.is_neg, grads))
-                or self.any_complex and any(map(Tensor.is_conj, grads))
-                or not self._in_order(grads)
+                not self._in_order(thetas + grads)
+                or any(map(Tensor.is_neg, grads))
+                or self.any_complex
+                and any(map(Tensor.is_conj, grads))
             ):
+                if not self._in_order(thetas):
+                    return False
                 grads = [*map(_like, grads, thetas)]
             addresses = [*map(Tensor.data_ptr, grads)]
         except RuntimeError:  # a sparse tensor, or another that has no address
@@ -297,64 +308,72 @@ class _Plan:
         """Tells whether they lie in memory as the parameters did when the plan was made."""
         if self.contiguous:  # which takes less time to find out
             return all(map(Tensor.is_contiguous, tensors))
-        return [*map(Tensor.stride, tensors)] == self.strides
+        return [*map(Tensor.stride, tensors)] == self.strides * (len(tensors) // len(self.strides))
 
-    def run(self, grads: list[Tensor]) -> bool:
-        """Takes the step. False: tensors share memory, and nothing was written."""
+    def run(self, optimizer: RMSprop, grads: list[Tensor]) -> bool:
+        """Takes the step. False: some tensors are unfit for the kernel, and nothing was written."""
         if self.mine:
-            self.settings.workers = torch.get_num_threads()
-            code = self.library.c.kernel_step(*self.arguments, None, 0)
+            self.settings.workers = _get_num_threads()
+            code = self.call()
             if code != OK:
-                if code == INVALID and self.overlapping():
+                if code == INVALID and self.unfit():
                     return False
-                # Once more for the message: nothing was written, and nothing will be.
-                self.library.call(self.library.c.kernel_step, *self.arguments)
+                _library.check(code, self.message)
             self.grads = []
             _increment_version(self.written)
-            for r in self.uncounted:
-                self.dicts[r]["step"] += 1
-        for group, places, has_complex in self.rest:
-            self.health_check()
-            self._leave_to_torch(group, places, [grads[i] for i in places], has_complex)
+        if self.uncounted or self.rest:
+            self._leave_to_torch(optimizer, grads)
         return True
 
-    def _leave_to_torch(self, group: dict, places: list[int], grads: list[Tensor], has_complex: bool) -> None:
-        params = [self.params[i] for i in places]
-        states = [self.all_dicts[i] for i in places]
-        rmsprop(
-            params,
-            grads,
-            [s["square_avg"] for s in states],
-            [s["grad_avg"] for s in states] if group["centered"] else [],
-            [s["momentum_buffer"] for s in states] if group["momentum"] > 0 else [],
-            [s["step"] for s in states],
-            has_complex=has_complex,
-            **{
-                name: group[name]
-                for name in (
-                    "foreach", "maximize", "differentiable", "capturable",
-                    "lr", "alpha", "eps", "weight_decay", "momentum", "centered",
-                )
-            },
-        )  # fmt: skip
+    @torch.no_grad()
+    def _leave_to_torch(self, optimizer: RMSprop, grads: list[Tensor]) -> None:
+        """Counts the steps of tensors whose counter is none for C, and takes those of the rest."""
+        for p in self.uncounted:
+            optimizer.state[p]["step"] += 1
+        if self.rest:
+            optimizer._health_check()
+        for group, places, has_complex in self.rest:
+            params = [self.params[i] for i in places]
+            states = [optimizer.state[p] for p in params]
+            rmsprop(
+                params,
+                [grads[i] for i in places],
+                [s["square_avg"] for s in states],
+                [s["grad_avg"] for s in states] if group["centered"] else [],
+                [s["momentum_buffer"] for s in states] if group["momentum"] > 0 else [],
+                [s["step"] for s in states],
+                has_complex=has_complex,
+                **{
+                    name: group[name]
+                    for name in (
+                        "foreach", "maximize", "differentiable", "capturable",
+                        "lr", "alpha", "eps", "weight_decay", "momentum", "centered",
+                    )
+                },
+            )  # fmt: skip
 
-    def overlapping(self) -> frozenset[int]:
-        """Returns the places of the tensors that share memory with others, where one is written."""
+    def unfit(self) -> frozenset[int]:
+        """Returns the places of the tensors that the kernel refuses.
+
+        They share memory with others, where one is written, or their gradient is not aligned.
+        """
+        found: set[int] = set()
         spans = []
         for row, place in zip(self.table.tolist(), self.mine):
+            if row[_library.GRAD] % 4:
+                found.add(place)
             for column in range(_library.STEP):
                 if row[column] and row[_library.LENGTH]:
                     spans.append((row[column], row[column] + 4 * row[_library.LENGTH], column != _library.GRAD, place))
         spans.sort()
-        shared: set[int] = set()
         open_: list[tuple] = []
         for span in spans:
             open_ = [o for o in open_ if o[1] > span[0]]
             for other in open_:
                 if other[2] or span[2]:
-                    shared |= {other[3], span[3]}
+                    found |= {other[3], span[3]}
             open_.append(span)
-        return frozenset(shared)
+        return frozenset(found)
 
 
 def _free(of: Library, number: int) -> None:
@@ -366,11 +385,12 @@ def _free(of: Library, number: int) -> None:
 
 _NAMES = ("lr", "alpha", "eps", "weight_decay", "momentum", "centered", "maximize", "capturable", "differentiable")
 _of_group = itemgetter(*_NAMES)
+_params_of = itemgetter("params")
 
 
 def _values(group: dict) -> tuple:
     values = _of_group(group)
-    if isinstance(values[0], Tensor):
+    if type(values[0]) is not float and isinstance(values[0], Tensor):
         values = (values[0].item(), *values[1:])
     return values
 
@@ -398,11 +418,20 @@ def _state_names(kind: tuple[bool, bool, bool]) -> list[str]:
 # ---- Tensors ----
 
 _PLAIN = {Tensor, torch.nn.Parameter}
-_dtype = attrgetter("dtype")
+_grad_of = attrgetter("grad")
+_dtype_of = attrgetter("dtype")
 
 
-def _tensors(p: Tensor, grad: Tensor, state: dict, kind: tuple[bool, bool, bool]) -> tuple[Tensor, ...] | None:
-    """Returns the local parts of a parameter, its gradient and its states, or None if they are not for the kernel."""
+def _values_of(state: dict) -> list[Any]:
+    """Returns all that the states of an optimizer have."""
+    return [*chain.from_iterable(map(dict.values, state.values()))]
+
+
+def _theta(p: Tensor, grad: Tensor, state: dict, kind: tuple[bool, bool, bool]) -> Tensor | None:
+    """Returns the local part of a parameter, or None if it is not for the kernel.
+
+    States in another memory order are put into the parameter's.
+    """
     names = _state_names(kind)
     whole = [p, grad, *[state[name] for name in names]]
     if not all(_alike(p, t) for t in whole):
@@ -423,7 +452,7 @@ def _tensors(p: Tensor, grad: Tensor, state: dict, kind: tuple[bool, bool, bool]
             if t is not state[name]:
                 return None
             state[name] = torch.empty_like(theta, requires_grad=False).copy_(t)
-    return tuple(local)
+    return theta
 
 
 def _dense(t: Tensor) -> bool:
@@ -443,6 +472,7 @@ def _order(t: Tensor) -> list[tuple[int, int]]:
     return [(stride, size) for stride, size in zip(t.stride(), t.shape) if size != 1]
 
 
+@torch.no_grad()
 def _like(grad: Tensor, p: Tensor) -> Tensor:
     """Returns the gradient in the memory order of its parameter, a copy where it has to be."""
     if _order(grad) == _order(p) and not grad.is_neg() and not grad.is_conj():
@@ -467,6 +497,11 @@ def _local(t: Any) -> Tensor:
     return t if type(t) in _PLAIN else t.to_local()
 
 
+@torch.no_grad()
+def _locals(tensors: list[Any]) -> list[Tensor]:
+    return [*map(_local, tensors)]
+
+
 def _alike(p: Any, t: Any) -> bool:
     """Tells whether two tensors are distributed alike, or not at all."""
     if type(p) in _PLAIN:
@@ -482,7 +517,8 @@ def _increment_each(tensors: list[Tensor]) -> None:
         torch.autograd.graph.increment_version(t)
 
 
-_increment_version: Callable[[list[Tensor]], None] = torch.autograd.graph.increment_version
+# Not by way of torch.autograd.graph, which takes as long again to find out that it is a list.
+_increment_version: Callable[[list[Tensor]], None] = torch._C._increment_version
 try:
     _increment_version([torch.empty(0)])
 except Exception:  # before 2.5 it takes one tensor
