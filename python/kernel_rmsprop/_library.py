@@ -78,7 +78,7 @@ def check(code: int, message: ctypes.Array[ctypes.c_char]) -> None:
 
 
 _library: Library | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()  # held where the library is loaded, and over a fork
 _forked_with: str | None = None  # the instruction set of the parent
 
 
@@ -91,7 +91,7 @@ def _load() -> Library:
     global _library
     with _lock:
         if _library is None:
-            loaded = Library(_path() if _forked_with is None else _private_copy())
+            loaded = Library(_path()) if _forked_with is None else _load_private_copy()
             # By os.environ, too: Go sees the environment as it was when the process
             # started. A name that this CPU does not have is passed over.
             names = os.environ.get("KERNEL_ISA", "").split(",")
@@ -121,23 +121,29 @@ def _path() -> str:
 # a copy, since the loader knows the file itself already.
 
 
-def _private_copy() -> str:
+def _load_private_copy() -> Library:
     if not hasattr(os, "memfd_create"):
         raise RuntimeError("kernel_rmsprop was used before this process was forked: use multiprocessing's spawn")
-    fd = os.memfd_create("libkernel_rmsprop.so")  # kept open: its name is by its number
-    with open(fd, "wb", closefd=False) as copy:
+    with open(os.memfd_create("libkernel_rmsprop.so"), "wb") as copy:
         copy.write(Path(_path()).read_bytes())
-    return f"/proc/self/fd/{fd}"
+        copy.flush()
+        # By a name that no other process before the fork can have given: the loader knows those, too.
+        return Library(f"/proc/{os.getpid()}/fd/{copy.fileno()}")
 
 
 def _before_fork() -> None:
     global _isa_at_fork
+    _lock.acquire()  # no other thread is half through with loading
     _isa_at_fork = _library.c.kernel_isa().decode() if _library else None
+
+
+def _after_fork_in_parent() -> None:
+    _lock.release()
 
 
 def _after_fork_in_child() -> None:
     global _library, _lock, _forked_with
-    _lock = threading.Lock()  # another thread of the parent may have held the old one
+    _lock = threading.RLock()
     if _library is not None:
         _forked_with = _isa_at_fork
         _library = None
@@ -145,7 +151,9 @@ def _after_fork_in_child() -> None:
 
 _isa_at_fork: str | None = None
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
 
 
 # ---- Instruction sets ----

@@ -52,9 +52,14 @@ def update(
     ):
         orders = ", ".join(f"{name} {_order(x)}" for name, x in arrays.items())
         raise ValueError(f"theta, grad, s: must be contiguous, all in C's order or all in Fortran's; {orders}")
+    numbers = []
     for name, number in (("lr", lr), ("rho", rho), ("eps", eps)):
         if not isinstance(number, Real):
             raise TypeError(f"{name} must be a real number, not {type(number).__name__}")
+        try:
+            numbers.append(float(number))
+        except OverflowError:
+            raise ValueError(f"{name}: is beyond all numbers of type float") from None
     lib = library()
     lib.call(
         lib.c.kernel_update,
@@ -62,9 +67,7 @@ def update(
         grad.ctypes.data,
         s.ctypes.data,
         theta.size,
-        float(lr),
-        float(rho),
-        float(eps),
+        *numbers,
     )
 
 

@@ -125,6 +125,53 @@ def test_fork_of_a_fork():
     assert len(out) == 4 and len(set(out)) == 1
 
 
+def test_fork_while_another_thread_is_loading():
+    """The child waits until it is there: half of a library is none that it could use."""
+    out = with_torch(
+        """
+        from kernel_rmsprop import _library
+        loading = threading.Event()
+        class Slow(_library.Library):
+            def __init__(self, path):
+                super().__init__(path)
+                loading.set()
+                time.sleep(0.3)
+        _library.Library, whole = Slow, _library.Library
+        t = threading.Thread(target=kernel_rmsprop.isa)
+        t.start()
+        loading.wait()
+        child = os.fork()
+        if child == 0:
+            _library.Library = whole
+            os.write(1, f"{_library.library().c._handle} {train(*make())}\\n".encode())
+            os._exit(0)
+        t.join()
+        assert os.waitpid(child, 0)[1] == 0
+        print(_library.library().c._handle, train(*make()))
+        """
+    )
+    assert len(out) == 4 and out[0] != out[2] and out[1] == out[3]
+
+
+def test_fork_of_a_fork_without_open_files():
+    """As daemons do: the copies would get the same number, and so the same name."""
+    out = with_torch(
+        """
+        from kernel_rmsprop import _library
+        for generation in range(4):
+            os.closerange(3, 1000)
+            os.write(1, f"{_library.library().c._handle} {train(*make())}\\n".encode())
+            child = os.fork()
+            if child:
+                assert os.waitpid(child, 0)[1] == 0
+                break
+        if generation:
+            os._exit(0)
+        """
+    )
+    assert len(set(out[::2])) == 4 and len(set(out[1::2])) == 1
+
+
 def test_fork_while_another_thread_is_in_a_step():
     out = with_torch(
         """
@@ -189,7 +236,7 @@ def test_multiprocessing():
 def test_without_memfd(monkeypatch):
     monkeypatch.delattr(os, "memfd_create")
     with pytest.raises(RuntimeError, match="spawn"):
-        _library._private_copy()
+        _library._load_private_copy()
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ BAD = {
     "grad-reversed": ("grad", ValueError, lambda x: x[::-1]),
     "lr-negative": ("lr", ValueError, lambda _: -1e-3),
     "lr-huge": ("lr", ValueError, lambda _: 1e20),
+    "lr-beyond-float": ("lr", ValueError, lambda _: 10**400),
     "lr-nan": ("lr", ValueError, lambda _: float("nan")),
     "lr-text": ("lr", TypeError, lambda _: "0.1"),
     "lr-array": ("lr", TypeError, lambda _: np.ones(1)),
