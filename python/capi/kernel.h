@@ -8,11 +8,11 @@
  *
  * Every function checks its arguments before it writes anything: NULL, lengths
  * that are negative or reach behind the end of the address space, addresses that
- * are no multiple of the element's size, numbers out of range, arrays that
- * overlap. It then returns a code other than KERNEL_OK and puts the reason, which
- * names the argument, into message: UTF-8, ended by a zero byte, cut off to fit
- * message_size bytes. message may be NULL where message_size is 0. A pointer that
- * is merely wrong cannot be noticed and ends the process, as in C.
+ * are not aligned for their type, numbers out of range, arrays of float that
+ * overlap. Where one is wrong it returns a code other than KERNEL_OK and puts the
+ * reason, which names the argument, into message: UTF-8, ended by a zero byte, cut
+ * off to fit message_size bytes. message may be NULL where message_size is 0. A
+ * pointer that is merely wrong cannot be noticed and ends the process, as in C.
  *
  * No array is kept after a call. All functions may be called from any thread, at
  * the same time, on arrays that do not overlap. The library must not be used in
@@ -49,8 +49,8 @@ extern "C" {
 #define KERNEL_PYTORCH (KERNEL_EPS_OUTSIDE | KERNEL_LR_OUTSIDE)
 
 /* kernel_settings.flags */
-#define KERNEL_SKIP_NON_FINITE (1 << 0)
-#define KERNEL_ZERO_GRAD (1 << 1)
+#define KERNEL_SKIP_NON_FINITE (1 << 0) /* skips a step with a NaN or an infinity in a gradient, or a norm from 2^64 */
+#define KERNEL_ZERO_GRAD (1 << 1)       /* gradients become 0 when they were used, and in a skipped step */
 
 /* What a step does to the tensors that refer to it. All zero but lr, rho and eps
  * is the plain formula:
@@ -70,7 +70,13 @@ typedef struct kernel_options {
 
 /* A tensor: arrays of n float32 each. theta and the states are written, grad is
  * read, or set to zero with KERNEL_ZERO_GRAD. No two arrays of a step may overlap,
- * except that gradients may be shared without KERNEL_ZERO_GRAD. */
+ * whether or not their tensors have a gradient, except that gradients may be shared
+ * without KERNEL_ZERO_GRAD: else the step is refused.
+ *
+ * step is a counter of each tensor. It is no such array, and where it lies is not
+ * looked at: when all else is written, 1 is added to it for each tensor that took
+ * part and points to it. A counter that two tensors share counts both; one inside
+ * of an array changes an element of it. */
 typedef struct kernel_tensor {
 	float *theta;
 	float *grad;        /* NULL: this step leaves the tensor alone */
@@ -86,14 +92,15 @@ typedef struct kernel_tensor {
 typedef struct kernel_settings {
 	int64_t workers;  /* how many threads the step may use; 0: one for each CPU */
 	double clip_norm; /* limits the norm of all gradients together, as
-	                     torch.nn.utils.clip_grad_norm_; 0: no limit */
+	                     torch.nn.utils.clip_grad_norm_; 0: no limit, INFINITY: only
+	                     measures. A step whose norm is not finite is skipped. */
 	int64_t flags;
 } kernel_settings;
 
 typedef struct kernel_report {
 	double norm;     /* of all gradients together, over loss_scale; 0 unless clip_norm or
 	                    KERNEL_SKIP_NON_FINITE asked for it */
-	int64_t skipped; /* 1: nothing was written, since the norm is not finite */
+	int64_t skipped; /* 1: nothing was written, but gradients by KERNEL_ZERO_GRAD; 0 otherwise */
 } kernel_report;
 
 /* What a series of steps remembers of its tensors, by address and length, so that
@@ -102,7 +109,7 @@ typedef uint64_t kernel_optimizer;
 
 #ifndef KERNEL_NO_PROTOTYPES
 
-/* The plain formula on n elements. */
+/* The plain formula on n elements. No two of the arrays may overlap. */
 int32_t kernel_update(float *theta, const float *grad, float *s, int64_t n,
                       double lr, double rho, double eps, char *message, int64_t message_size);
 

@@ -113,7 +113,7 @@ func (o *optimizer) set(settings *C.kernel_settings) {
 	case s.workers < 0 || s.workers > maxWorkers:
 		refusef("settings.workers = %d: must be in [0, %d]", s.workers, maxWorkers)
 	case !(s.clip_norm >= 0):
-		refusef("settings.clip_norm = %v: must not be negative", s.clip_norm)
+		refusef("settings.clip_norm = %v: must be 0 or more", s.clip_norm)
 	case s.flags&^known != 0:
 		refusef("settings.flags = %#x: unknown", s.flags)
 	}

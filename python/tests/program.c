@@ -75,6 +75,8 @@ static void test_bad_update(void) {
 	REFUSED("s = 0x", kernel_update(theta, grad, (float *)((char *)s + 2), 7, 0.1, 0.9, 0, TO));
 	REFUSED("multiple of 4", kernel_update(theta, (float *)((char *)grad + 3), s, 7, 0.1, 0.9, 0, TO));
 	REFUSED("theta and grad overlap", kernel_update(theta, theta + 3, s, 4, 0.1, 0.9, 0, TO));
+	REFUSED("theta and s overlap", kernel_update(theta, grad, theta, 8, 0.1, 0.9, 0, TO));
+	REFUSED("s and grad overlap", kernel_update(theta, s + 1, s, 2, 0.1, 0.9, 0, TO));
 	REFUSED("lr = -1", kernel_update(theta, grad, s, 8, -1, 0.9, 0, TO));
 	REFUSED("rho = 2", kernel_update(theta, grad, s, 8, 0.1, 2, 0, TO));
 	REFUSED("eps = NaN", kernel_update(theta, grad, s, 8, 0.1, 0.9, NAN, TO));
@@ -182,6 +184,88 @@ static void test_step(kernel_optimizer optimizer) {
 	drop(&m), drop(&other);
 }
 
+/* Each option does what kernel.h says, alone and with the others: the formula in double. */
+static void test_options(void) {
+	for (int set = 0; set < 1 << 11; set++) {
+		kernel_options o = {.lr = 0.125, .rho = 0.75, .eps = 0.5, .flags = set % 128};
+		o.momentum = set & 128 ? 0.625 : 0;
+		o.weight_decay = set & 256 ? 0.375 : 0;
+		o.loss_scale = set & 512 ? 4 : 0;
+		o.clip_value = set & 1024 ? 0.5 : 0;
+		float theta = 2, grad, s = 0, m = 0, b = 0, step = 0;
+		double want = 2, want_s = 0, want_m = 0, want_b = 0;
+		kernel_tensor t = {&theta, &grad, &s, o.flags & KERNEL_CENTERED ? &m : NULL, o.momentum ? &b : NULL, &step, 1, 0};
+		for (int i = 1; i <= 3; i++) {
+			grad = i == 2 ? -3 : 5;
+			CHECK(kernel_step(0, NULL, &o, 1, &t, 1, NULL, TO) == KERNEL_OK);
+			double g = o.loss_scale ? grad / o.loss_scale : grad;
+			if (o.flags & KERNEL_MAXIMIZE)
+				g = -g;
+			if (o.clip_value)
+				g = fmin(fmax(g, -o.clip_value), o.clip_value);
+			if (!(o.flags & KERNEL_DECOUPLED_DECAY))
+				g += o.weight_decay * want;
+			double rho = o.flags & KERNEL_BIAS_CORRECTION ? o.rho * (1 - pow(o.rho, i - 1)) / (1 - pow(o.rho, i)) : o.rho;
+			want_s = rho * want_s + (1 - rho) * g * g;
+			want_m = rho * want_m + (1 - rho) * g;
+			double v = want_s - (o.flags & KERNEL_CENTERED ? want_m * want_m : 0);
+			double u = g / (o.flags & KERNEL_EPS_OUTSIDE ? sqrt(v) + o.eps : sqrt(v + o.eps));
+			double inside = o.flags & KERNEL_LR_OUTSIDE ? 1 : o.lr;
+			want_b = o.momentum * want_b + inside * u;
+			u = o.flags & KERNEL_NESTEROV ? o.momentum * want_b + inside * u : want_b;
+			if (!o.momentum)
+				u = want_b;
+			if (o.flags & KERNEL_DECOUPLED_DECAY)
+				want -= o.lr * o.weight_decay * want;
+			want -= o.lr / inside * u;
+		}
+		if (!(fabs(theta - want) < 1e-5 && fabs(s - want_s) < 1e-5 * want_s && step == 3)) {
+			printf("options %#x: theta = %g, want %g; s = %g, want %g; step = %g\n", set, theta, want, s, want_s, step);
+			failures++;
+			return;
+		}
+	}
+}
+
+/* What kernel.h says of arrays that overlap, and of counters that do. */
+static void test_shared(kernel_optimizer optimizer) {
+	enum { LENGTH = 10, APART = 20, ARRAYS = 6, ALL = ARRAYS * APART };
+	kernel_options o = {.lr = 0.5, .rho = 0.9, .eps = 1e-7};
+	kernel_settings zero = {.flags = KERNEL_ZERO_GRAD};
+	float *memory = numbers(ALL, 1), *before = numbers(ALL, 1), *a[ARRAYS], step = 3;
+#define SHARED {{a[0], a[1], a[2], NULL, NULL, &step, LENGTH, 0}, {a[3], a[4], a[5], NULL, NULL, &step, LENGTH, 0}}
+	/* Any two of the arrays share one element, or all. */
+	for (int i = 0; i < ARRAYS; i++)
+		for (int j = 0; j < ARRAYS; j++)
+			for (int by = 1; by <= LENGTH && i != j; by += LENGTH - 1) {
+				for (int k = 0; k < ARRAYS; k++)
+					a[k] = memory + k * APART;
+				a[j] = a[i] + LENGTH - by;
+				kernel_tensor t[2] = SHARED;
+				REFUSED("overlap", kernel_step(optimizer, &zero, &o, 1, t, 2, NULL, TO));
+				if (i % 3 == 1 && j % 3 == 1)
+					continue; /* both are gradients, which may */
+				REFUSED("overlap", kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO));
+				if (i % 3 == 1 || j % 3 == 1)
+					continue;
+				t[0].grad = t[1].grad = NULL; /* though neither takes part */
+				REFUSED("overlap", kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO));
+			}
+	CHECK(memcmp(memory, before, ALL * sizeof *memory) == 0 && step == 3);
+
+	/* Counters may be shared, and lie anywhere: 1 is added for each tensor. */
+	for (int k = 0; k < ARRAYS; k++)
+		a[k] = memory + k * APART;
+	a[4] = a[1] + 1; /* as gradients may */
+	kernel_tensor t[2] = SHARED;
+	CHECK(kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO) == KERNEL_OK && step == 5);
+	t[1].grad = NULL;
+	t[0].step = a[3];
+	float one = *a[3];
+	CHECK(kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO) == KERNEL_OK && step == 5 && *a[3] == one + 1);
+	free(memory), free(before);
+}
+
 static void test_bad_step(kernel_optimizer optimizer) {
 	kernel_options good = {.lr = 0.5, .rho = 0.9, .eps = 1e-7}, o;
 	kernel_settings s;
@@ -274,6 +358,9 @@ int main(int argc, char **argv) {
 		CHECK(optimizer != 0 && other != 0 && optimizer != other);
 		test_step(optimizer);
 		test_step(0);
+		test_options();
+		test_shared(optimizer);
+		test_shared(0);
 		test_bad_step(optimizer);
 		test_bad_step(0);
 		kernel_optimizer_free(other);
