@@ -62,6 +62,16 @@ def test_program_under_valgrind(tmp_path):
     assert "Invalid read" in errors_in_kernels(done.stderr)[0]
 
 
+def test_codes_are_exceptions():
+    message = _library.message_buffer()
+    message.value = "why: ä".encode()
+    _library.check(0, message)
+    for code, kind in ((1, ValueError), (2, RuntimeError), (77, RuntimeError)):
+        with pytest.raises(kind, match="^why: ä$") as raised:
+            _library.check(code, message)
+        assert raised.type is kind
+
+
 def test_header_is_cplusplus(tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("there is no g++")

@@ -1,8 +1,10 @@
 """RMSprop in the place of torch.optim.RMSprop."""
 
 import copy
+import gc
 import io
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -227,6 +229,39 @@ def test_parameters_that_come_and_go():
         assert not torch.equal(q, r)
 
 
+@pytest.mark.parametrize("change", ["group added", "moved", "exchanged", "left", "parted"])
+def test_groups_that_change(change):
+    """With the same parameters that have gradients, in the same order: others only belong to other groups."""
+    results = []
+    for cls in (torch.optim.RMSprop, RMSprop):
+        a, b, c, d = params = parameters((4,), (5,), (6,), (7,))
+        o = cls([{"params": [a, b], "lr": 0.1}, {"params": [c, d], "lr": 1e-3, "momentum": 0.5}])
+        for step in range(6):
+            set_grads(params, step)
+            if change in ("exchanged", "parted", "left"):
+                c.grad = None
+            if step == 3:
+                first, second = o.param_groups
+                if change == "group added":
+                    o.add_param_group({"params": parameters((3,))})
+                elif change == "moved":
+                    first["params"], second["params"] = [a], [b, c, d]
+                    o.state[b]["momentum_buffer"] = torch.zeros(5)
+                elif change == "exchanged":
+                    first["params"], second["params"] = [a, c], [b, d]
+                    o.state[b]["momentum_buffer"] = torch.zeros(5)
+                elif change == "left":
+                    second["params"] = [d]
+                elif change == "parted":
+                    first["params"] = [a]
+                    o.add_param_group({"params": [b], "lr": 1.0})
+                    o.param_groups[1:] = o.param_groups[:0:-1]  # before the second
+            o.step()
+        results.append(params)
+    for p, q in zip(*results):
+        close(q, p)
+
+
 def test_momentum_switched_on_raises_as_torch():
     for cls in (torch.optim.RMSprop, RMSprop):
         params = parameters((3,))
@@ -380,6 +415,31 @@ def test_gradient_in_another_order():
     assert in_kernel(ours) == (1, 0)
 
 
+def test_gradient_at_an_odd_address():
+    memory = bytearray(4 * 5 + 1)
+
+    def prepare(optimizer, params, step):
+        odd = torch.frombuffer(memory, dtype=torch.float32, offset=1)
+        assert odd.data_ptr() % 4 != 0
+        odd.copy_(params[1].grad)
+        params[1].grad = odd
+
+    assert in_kernel(both(lambda: parameters((4,), (5,)), prepare=prepare)) == (1, 1)
+
+
+def test_gradient_that_has_a_gradient():
+    """As backward(create_graph=True) leaves it: nothing is recorded."""
+    p = torch.nn.Parameter(torch.randn(3, 4))
+    o = RMSprop([p], **MIXED)
+    for transposed in (False, True):
+        grad = (p * 2).t().contiguous().t() if transposed else p * 2
+        p.grad = grad
+        assert p.grad.requires_grad
+        o.step()
+        assert torch.is_grad_enabled() and p.is_leaf and not any(s.requires_grad for s in o.state[p].values())
+    assert in_kernel(o) == (1, 0)
+
+
 def test_conjugate_gradient():
     def prepare(optimizer, params, step):
         conjugate = params[0].grad.conj()
@@ -453,6 +513,53 @@ def test_state_exchanged_between_steps():
             o.step()
         assert float(o.state[ps[0]]["step"]) == 80
     close(params[1][0], params[0][0])
+
+
+@pytest.mark.parametrize("name", ["square_avg", "grad_avg", "momentum_buffer"])
+def test_state_that_becomes_shorter_where_it_is(name):
+    params = parameters((6,))
+    o = RMSprop(params, **MIXED)
+    for step in range(2):
+        set_grads(params, step)
+        o.step()
+    state = o.state[params[0]][name]
+    whole = state.data
+    before = whole.clone()
+    state.data = whole[:4]
+    with pytest.raises(RuntimeError):
+        o.step()  # torch's error
+    assert torch.equal(whole[4:], before[4:])
+
+
+@pytest.mark.parametrize("how", ["loaded", "cleared"])
+def test_old_states_are_let_go(how):
+    params = parameters((5,), (6,))
+    o = RMSprop(params)
+    for live in ((0, 1), (0,), (1,)) * 2:
+        set_grads(params, 0)
+        for i in {0, 1} - {*live}:
+            params[i].grad = None
+        o.step()
+    assert len(o._plans) == 3
+    old = [weakref.ref(s["square_avg"]) for s in o.state.values()]
+    o.load_state_dict(copy.deepcopy(o.state_dict())) if how == "loaded" else o.state.clear()
+    o.step()
+    assert len(o._plans) == 1 and not any(s() for s in old)
+
+
+def test_freed_without_the_collector():
+    params = parameters((5,), (6,)) + parameters((4,), dtype=torch.float64)
+    o = RMSprop(params)
+    for step in range(2):
+        set_grads(params, step)
+        o.step()
+    left = [weakref.ref(o._plan), *(weakref.ref(s["square_avg"]) for s in o.state.values())]
+    gc.disable()
+    try:
+        del o
+        assert not any(r() for r in left)
+    finally:
+        gc.enable()
 
 
 def test_states_cleared_between_steps():
