@@ -2,9 +2,11 @@
 
     python -m kernel_rmsprop.bench
     python -m kernel_rmsprop.bench -cases 1M,ResNet-50 -threads 1 -json times.json -png times.png
+    python -m kernel_rmsprop.bench -threads 1 -compiled
 
 Each time is that of a whole optimizer.step(), the shortest of some rounds in which the
-contenders take turns. The speed-up is torch's time over ours.
+contenders take turns. The speed-up is torch's time over ours. A compiled step is
+torch.compile of torch's, by its foreach variant.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ OPTIONS: dict[str, dict] = {
     "plain": {},
     "all": dict(momentum=0.9, centered=True, weight_decay=1e-4),
 }
+COMPILED = "1x1,1M,16M,ResNet-50"  # to compile a step on 1,000 tensors takes too long
 ARRAYS = {"plain": 5, "all": 9}  # read or written once by a step: theta, s and its kind twice, grad once
 OURS = "ours"
 
@@ -69,12 +72,14 @@ def contenders(compiled: bool) -> dict[str, Callable[[list, dict], Callable[[], 
         "foreach": torchs(True),
     }
     if compiled:
+        # Anew: with too many optimizers before, torch would run this one as it is.
+        torch.compiler.reset()
         found["compiled"] = lambda params, options: torch.compile(torchs(True)(params, options))
     return found
 
 
 def measure(case: str, options: str, compiled: bool, seconds: float) -> dict:
-    """Returns the shortest time of a step of each contender, and how long the first one took."""
+    """Returns the shortest time of a step of each contender, and how long the first ones took."""
     times: dict[str, float] = {}
     first: dict[str, float] = {}
     steps: dict[str, Callable[[], object]] = {}
@@ -85,7 +90,8 @@ def measure(case: str, options: str, compiled: bool, seconds: float) -> dict:
             p.grad = g
         steps[name] = make(params, OPTIONS[options])
         start = time.perf_counter()
-        steps[name]()
+        for _ in range(3):  # by then all is made and compiled
+            steps[name]()
         first[name] = time.perf_counter() - start
     rounds = 5
     for _ in range(rounds):
@@ -117,16 +123,22 @@ def duration(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
+def contenders_of(rows: list[dict]) -> list[str]:
+    """Returns the names of all but ours. Some rows may not have all of them."""
+    return [*dict.fromkeys(name for row in rows for name in row["seconds"] if name != OURS)]
+
+
 def table(rows: list[dict]) -> str:
     """Returns the rows as Markdown."""
-    names = [n for n in rows[0]["seconds"] if n != OURS]
+    names = contenders_of(rows)
     head = ["case", "options", "threads", OURS, *names, *(f"{n} / {OURS}" for n in names), "GB/s"]
     body = []
     for row in rows:
         t = row["seconds"]
         body.append([
             row["case"], row["options"], str(row["threads"]),
-            duration(t[OURS]), *(duration(t[n]) for n in names), *(f"{t[n] / t[OURS]:.2f}" for n in names),
+            duration(t[OURS]), *(duration(t[n]) if n in t else "" for n in names),
+            *(f"{t[n] / t[OURS]:.2f}" if n in t else "" for n in names),
             f"{row['gigabytes_per_second']:.1f}",
         ])  # fmt: skip
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
@@ -140,12 +152,12 @@ def picture(rows: list[dict], path: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = [n for n in rows[0]["seconds"] if n != OURS]
+    names = contenders_of(rows)
     figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.5 * len(rows)), layout="constrained")
     height = 0.8 / len(names)
     for k, name in enumerate(names):
-        ratios = [row["seconds"][name] / row["seconds"][OURS] for row in rows]
-        bars = axes.barh([i + k * height for i in range(len(rows))], ratios, height, label=name)
+        ratios = {i: row["seconds"][name] / row["seconds"][OURS] for i, row in enumerate(rows) if name in row["seconds"]}
+        bars = axes.barh([i + k * height for i in ratios], [*ratios.values()], height, label=name)
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
     threads = "{} thread{}".format
     axes.set_yticks(
@@ -184,12 +196,16 @@ def main() -> None:
     parser.add_argument("-options", default=",".join(OPTIONS), help="plain, all: momentum, centered and decay")
     parser.add_argument("-threads", default=f"1,{every}" if every > 1 else "1", help="default %(default)s")
     parser.add_argument("-time", type=float, default=1, help="seconds for each contender (%(default)s)")
-    parser.add_argument("-compiled", action="store_true", help="a compiled step, too; to compile takes up to minutes")
+    parser.add_argument(
+        "-compiled", nargs="?", default="", const=COMPILED,
+        help="cases with a compiled step, too; to compile takes up to minutes, and a C++ compiler (%(const)s)",
+    )  # fmt: skip
     parser.add_argument("-json", help="a file for the times")
     parser.add_argument("-png", help="a file for a picture, by matplotlib")
     args = parser.parse_args()
     cases, options = args.cases.split(","), args.options.split(",")
-    for given, known in ((cases, CASES), (options, OPTIONS)):
+    compiled = args.compiled.split(",") if args.compiled else []
+    for given, known in ((cases, CASES), (options, OPTIONS), (compiled, CASES)):
         for name in given:
             if name not in known:
                 parser.error(f"{name!r}: must be of {', '.join(known)}")
@@ -209,12 +225,13 @@ def main() -> None:
     for i, (n, case, o) in enumerate(work, 1):
         print(f"\r{i}/{len(work)}: {case}, {o}, threads {n}" + " " * 20, end="", file=sys.stderr, flush=True)
         torch.set_num_threads(n)
-        rows.append(measure(case, o, args.compiled, args.time))
+        rows.append(measure(case, o, case in compiled, args.time))
     print(file=sys.stderr)
     print(table(rows))
-    if args.compiled:
-        slowest = max(rows, key=lambda r: r["first"]["compiled"])
-        print(f"\nTo compile took up to {duration(slowest['first']['compiled'])} ({slowest['case']}, {slowest['options']}).")
+    times = {row["first"]["compiled"]: row for row in rows if "compiled" in row["first"]}
+    if times:
+        slowest = times[max(times)]
+        print(f"\nTo compile took up to {duration(max(times))} ({slowest['case']}, {slowest['options']}).")
     if args.json:
         with open(args.json, "w") as file:
             json.dump({"machine": about, "rows": rows}, file, indent=1)

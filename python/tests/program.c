@@ -66,7 +66,7 @@ static void test_bad_update(void) {
 	REFUSED("theta = NULL", kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, TO));
 	REFUSED("grad = NULL", kernel_update(theta, NULL, s, 8, 0.1, 0.9, 0, TO));
 	REFUSED("s = NULL", kernel_update(theta, grad, NULL, 8, 0.1, 0.9, 0, TO));
-	REFUSED("length -1", kernel_update(theta, grad, s, -1, 0.1, 0.9, 0, TO));
+	REFUSED("length -1: must not be negative", kernel_update(theta, grad, s, -1, 0.1, 0.9, 0, TO));
 	REFUSED("length", kernel_update(theta, grad, s, INT64_MIN, 0.1, 0.9, 0, TO));
 	REFUSED("end of memory", kernel_update(theta, grad, s, INT64_MAX, 0.1, 0.9, 0, TO));
 	REFUSED("end of memory", kernel_update(theta, grad, s, INT64_MAX / 4, 0.1, 0.9, 0, TO) == KERNEL_INVALID
