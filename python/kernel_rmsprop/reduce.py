@@ -67,15 +67,26 @@ def main() -> None:
     if args.rank:
         rank(args.rank, int(args.elements), args.directory)
         return
+    counts = {}
+    for name, value in (("-ranks", args.ranks), ("-elements", args.elements)):
+        try:
+            counts[name] = [int(n) for n in value.split(",")]
+        except ValueError:
+            counts[name] = [0]
+        if min(counts[name]) < 1:
+            parser.error(f"{name} {value!r}: must be numbers, 1 or more, with commas between them")
+    if any(n & (n - 1) for n in counts["-ranks"]):
+        parser.error(f"-ranks {args.ranks!r}: must be powers of two")
     print("| ranks | elements | all-reduce | fixed order | ratio |")
     print("| --- | --- | --- | --- | --- |")
-    for ranks in map(int, args.ranks.split(",")):
-        for elements in map(int, args.elements.split(",")):
+    for ranks in counts["-ranks"]:
+        for elements in counts["-elements"]:
             with tempfile.TemporaryDirectory() as directory:
                 arguments = ["-elements", str(elements), "-directory", directory]
                 launch("kernel_rmsprop.reduce", [{}] * ranks, *arguments)
                 ordinary, fixed = json.loads(Path(directory, "times").read_text())
-            print(f"| {ranks} | {elements:,} | {1e3 * ordinary:.1f} ms | {1e3 * fixed:.1f} ms | {fixed / ordinary:.2f} |", flush=True)
+            times = f"{1e3 * ordinary:.1f} ms | {1e3 * fixed:.1f} ms | {fixed / ordinary:.2f}"
+            print(f"| {ranks} | {elements:,} | {times} |", flush=True)
 
 
 if __name__ == "__main__":
