@@ -71,6 +71,7 @@ static void test_bad_update(void) {
 	REFUSED("end of memory", kernel_update(theta, grad, s, INT64_MAX, 0.1, 0.9, 0, TO));
 	REFUSED("end of memory", kernel_update(theta, grad, s, INT64_MAX / 4, 0.1, 0.9, 0, TO) == KERNEL_INVALID
 		? kernel_update((float *)-64, grad, s, 17, 0.1, 0.9, 0, TO) : -1);
+	REFUSED("end of memory", kernel_update(theta, grad, s, INT64_MAX / 2 + 3, 0.1, 0.9, 0, TO)); /* times 4 bytes: 8 */
 	REFUSED("theta", kernel_update((float *)((char *)theta + 1), grad, s, 7, 0.1, 0.9, 0, TO));
 	REFUSED("s = 0x", kernel_update(theta, grad, (float *)((char *)s + 2), 7, 0.1, 0.9, 0, TO));
 	REFUSED("multiple of 4", kernel_update(theta, (float *)((char *)grad + 3), s, 7, 0.1, 0.9, 0, TO));
@@ -281,6 +282,7 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	(void)WITH("tensors[1].mean_square = NULL", t[1].mean_square = NULL);
 	(void)WITH("tensors[0].", t[0].n = -1);
 	(void)WITH("length", t[0].n = INT64_MAX);
+	(void)WITH("end of memory", t[0].n = INT64_MAX / 2 + 3);
 	(void)WITH("end of memory", (t[1].theta = (float *)-64, t[1].n = 17));
 	(void)WITH("tensors[1].grad", t[1].grad = (float *)((char *)t[1].grad + 1));
 	(void)WITH("tensors[0].step", t[0].step = (float *)((char *)t[0].step + 2));
