@@ -151,10 +151,10 @@ class _Plan:
         # Divide the parameters between the kernel and torch.
         mine: list[int] = []  # places in params
         of_group: list[int] = []
-        self.rest: list[tuple[dict, list[int], bool]] = []
+        self.rest: list[tuple[int, list[int], bool]] = []  # by group
         local: list[Tensor] = []
         place = 0
-        for i, (group, lists) in enumerate(zip(groups, of_groups)):
+        for i, lists in enumerate(of_groups):
             rest = []
             for p, grad in zip(lists[0], lists[1]):
                 if grad.shape != p.shape:
@@ -172,7 +172,7 @@ class _Plan:
                     local.append(theta)
                 place += 1
             if rest:
-                self.rest.append((group, rest, complexes[i]))
+                self.rest.append((i, rest, complexes[i]))
         self.known = _values_of(optimizer.state)
         self.mine = mine
         self.select = None if len(mine) == len(params) else mine
@@ -332,7 +332,8 @@ class _Plan:
             optimizer.state[p]["step"] += 1
         if self.rest:
             optimizer._health_check()
-        for group, places, has_complex in self.rest:
+        for of_group, places, has_complex in self.rest:
+            group = optimizer.param_groups[of_group]
             params = [self.params[i] for i in places]
             states = [optimizer.state[p] for p in params]
             rmsprop(

@@ -94,6 +94,7 @@ static void test_bad_update(void) {
 	char *few = malloc(6);
 	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, few, 6) == KERNEL_INVALID && strcmp(few, "theta") == 0);
 	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, few, 1) == KERNEL_INVALID && few[0] == 0 && few[1] == 'h');
+	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, few, 0) == KERNEL_INVALID && few[1] == 'h');
 	CHECK(kernel_update(NULL, grad, s, 8, 0.1, 0.9, 0, few, -5) == KERNEL_INVALID && few[1] == 'h');
 	CHECK(kernel_update(NULL, NULL, NULL, 0, 0.1, 0.9, 0, TO) == KERNEL_OK); /* nothing to do */
 	free(few), free(theta), free(grad), free(s);

@@ -229,6 +229,18 @@ def test_parameters_that_come_and_go():
         assert not torch.equal(q, r)
 
 
+def test_group_that_is_another_dict():
+    """What torch takes goes by it, too."""
+
+    def prepare(optimizer, params, step):
+        optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.1 / (1 + step)}
+
+    def make():
+        return parameters((3,)) + parameters((4,), dtype=torch.float64)
+
+    assert in_kernel(both(make, prepare=prepare)) == (1, 1)
+
+
 @pytest.mark.parametrize("change", ["group added", "moved", "exchanged", "left", "parted"])
 def test_groups_that_change(change):
     """With the same parameters that have gradients, in the same order: others only belong to other groups."""
