@@ -427,6 +427,15 @@ def test_gradient_in_another_order():
     assert in_kernel(ours) == (1, 0)
 
 
+def test_gradient_of_another_type():
+    def prepare(optimizer, params, step):
+        if step > 2:
+            params[0].grad.data = params[0].grad.double()
+            assert params[0].grad.dtype == torch.float64
+
+    assert in_kernel(both(lambda: parameters((5,)), steps=6, prepare=prepare)) == (0, 1)
+
+
 def test_gradient_at_an_odd_address():
     memory = bytearray(4 * 5 + 1)
 
