@@ -221,8 +221,14 @@ static void test_options(void) {
 				want -= o.lr * o.weight_decay * want;
 			want -= o.lr / inside * u;
 		}
-		if (!(fabs(theta - want) < 1e-5 && fabs(s - want_s) < 1e-5 * want_s && step == 3)) {
-			printf("options %#x: theta = %g, want %g; s = %g, want %g; step = %g\n", set, theta, want, s, want_s, step);
+		if (!(o.flags & KERNEL_CENTERED))
+			want_m = 0;
+		if (!o.momentum)
+			want_b = 0;
+		if (!(fabs(theta - want) < 1e-5 && fabs(s - want_s) < 1e-5 * want_s && fabs(m - want_m) < 1e-5 &&
+		      fabs(b - want_b) < 1e-5 && step == 3)) {
+			printf("options %#x: theta = %g, want %g; s = %g, want %g; m = %g, want %g; b = %g, want %g; step = %g\n",
+			       set, theta, want, s, want_s, m, want_m, b, want_b, step);
 			failures++;
 			return;
 		}
