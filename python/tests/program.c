@@ -288,6 +288,7 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	(void)WITH("tensors[1].theta = NULL", t[1].theta = NULL);
 	(void)WITH("tensors[1].mean_square = NULL", t[1].mean_square = NULL);
 	(void)WITH("tensors[0].", t[0].n = -1);
+	(void)WITH("must not be negative", t[0].n = INT64_MIN / 2); /* times 4 bytes: 0 */
 	(void)WITH("length", t[0].n = INT64_MAX);
 	(void)WITH("end of memory", t[0].n = INT64_MAX / 2 + 3);
 	(void)WITH("end of memory", (t[1].theta = (float *)-64, t[1].n = 17));

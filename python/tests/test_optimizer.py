@@ -737,6 +737,7 @@ def test_threads_give_the_same_bits(threads):
         for step in range(3):
             set_grads(params, step)
             o.step()
+        assert o._plan.settings.workers == n
         results.append(params)
     assert all(torch.equal(p, q) for p, q in zip(*results))
 
