@@ -316,6 +316,8 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	memcpy(t, m.tensors, sizeof t);
 	m.steps[1] = 0.5f;
 	(void)WITH_OPTIONS("step = 0.5", o.flags = KERNEL_BIAS_CORRECTION);
+	m.steps[1] = 1 << 24; /* to which a float adds no 1 */
+	(void)WITH_OPTIONS("step = 1.6777216e+07", o.flags = KERNEL_BIAS_CORRECTION);
 	m.steps[1] = NAN;
 	(void)WITH_OPTIONS("step = NaN", o.flags = KERNEL_BIAS_CORRECTION);
 	m.steps[1] = 0;
