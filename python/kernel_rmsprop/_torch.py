@@ -26,7 +26,6 @@ while getattr(_torch_step, "hooked", False):
     _torch_step = _torch_step.__wrapped__
 
 _is_compiling = torch.compiler.is_compiling
-_get_num_threads = torch.get_num_threads
 
 _MAX_RATE = 2.0**64
 _MAX_FLOAT32 = 3.4028234663852886e38
@@ -313,7 +312,7 @@ class _Plan:
     def run(self, optimizer: RMSprop, grads: list[Tensor]) -> bool:
         """Takes the step. False: some tensors are unfit for the kernel, and nothing was written."""
         if self.mine:
-            self.settings.workers = _get_num_threads()
+            self.settings.workers = torch.get_num_threads()
             code = self.call()
             if code != OK:
                 if code == INVALID and self.unfit():

@@ -176,6 +176,16 @@ static void test_step(kernel_optimizer optimizer) {
 	CHECK(report.skipped == 1 && isinf(report.norm) && m.steps[0] == 7 && m.arrays[0][0][0] == before);
 	CHECK(m.arrays[1][1][2] == 0);
 
+	/* Each flag alone, without a norm to clip. */
+	settings.clip_norm = 0;
+	m.arrays[1][1][2] = INFINITY;
+	settings.flags = KERNEL_SKIP_NON_FINITE;
+	CHECK(kernel_step(optimizer, &settings, options, 2, m.tensors, 2, &report, TO) == KERNEL_OK);
+	CHECK(report.skipped == 1 && isinf(report.norm) && m.steps[0] == 7 && isinf(m.arrays[1][1][2]));
+	settings.flags = KERNEL_ZERO_GRAD;
+	CHECK(kernel_step(optimizer, &settings, options, 2, m.tensors, 2, &report, TO) == KERNEL_OK);
+	CHECK(report.skipped == 0 && report.norm == 0 && m.steps[0] == 8 && m.arrays[1][1][2] == 0);
+
 	/* Bias correction goes by the step. */
 	m.steps[1] = 0;
 	m.arrays[1][2][0] = 1e6f; /* which the first step forgets */
