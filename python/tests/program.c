@@ -1,6 +1,7 @@
 /* Uses the library without Python: prints what failed, and returns how much. */
 #include <kernel.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,6 +285,49 @@ static void test_shared(kernel_optimizer optimizer) {
 	free(memory), free(before);
 }
 
+/* Calls with one optimizer wait for each other. */
+enum { THREADS = 4, CALLS = 5000 };
+static kernel_optimizer between_threads;
+static pthread_barrier_t start;
+
+static void *take_steps(void *tensor) {
+	kernel_options o = {.lr = 0.01, .rho = 0.9, .eps = 1e-7};
+	for (int i = 0; i < CALLS; i++)
+		if (kernel_step(between_threads, NULL, &o, 1, tensor, 1, NULL, NULL, 0) != KERNEL_OK)
+			return tensor;
+	return NULL;
+}
+
+static void *take_steps_with_others(void *tensor) {
+	pthread_barrier_wait(&start);
+	return take_steps(tensor);
+}
+
+static void test_threads(void) {
+	pthread_t threads[THREADS];
+	kernel_tensor t[THREADS];
+	float steps[THREADS] = {0};
+	between_threads = kernel_optimizer_new();
+	CHECK(pthread_barrier_init(&start, NULL, THREADS) == 0);
+	for (int i = 0; i < THREADS; i++)
+		t[i] = (kernel_tensor){numbers(300, 1), numbers(300, i), numbers(300, 0), NULL, NULL, &steps[i], 300, 0};
+	for (int i = 0; i < THREADS; i++)
+		CHECK(pthread_create(&threads[i], NULL, take_steps_with_others, &t[i]) == 0);
+	for (int i = 0; i < THREADS; i++) {
+		void *refused;
+		CHECK(pthread_join(threads[i], &refused) == 0 && refused == NULL);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		kernel_tensor alone = {numbers(300, 1), t[i].grad, numbers(300, 0), NULL, NULL, NULL, 300, 0};
+		CHECK(steps[i] == CALLS && take_steps(&alone) == NULL);
+		CHECK(memcmp(alone.theta, t[i].theta, 300 * sizeof(float)) == 0);
+		CHECK(memcmp(alone.mean_square, t[i].mean_square, 300 * sizeof(float)) == 0);
+		free(alone.theta), free(alone.mean_square), free(t[i].theta), free(t[i].grad), free(t[i].mean_square);
+	}
+	kernel_optimizer_free(between_threads);
+	pthread_barrier_destroy(&start);
+}
+
 static void test_bad_step(kernel_optimizer optimizer) {
 	kernel_options good = {.lr = 0.5, .rho = 0.9, .eps = 1e-7}, o;
 	kernel_settings s;
@@ -381,6 +425,7 @@ int main(int argc, char **argv) {
 		test_step(optimizer);
 		test_step(0);
 		test_options();
+		test_threads();
 		test_shared(optimizer);
 		test_shared(0);
 		test_bad_step(optimizer);
