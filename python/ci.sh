@@ -41,7 +41,7 @@ tests() {
 	"$python" -m pip wheel -q --no-deps --no-build-isolation --disable-pip-version-check -w "$work/$1" ./python
 	"$python" -m pip install -q --no-deps --force-reinstall --disable-pip-version-check "$work/$1"/*.whl
 	"$python" -c 'import sys, torch, numpy; print("CPython", sys.version.split()[0], "torch", torch.__version__, "NumPy", numpy.__version__)'
-	timeout -k 10 600 "$python" -m pytest -q -p no:cacheprovider python/tests
+	timeout -k 10 1200 "$python" -m pytest -q -p no:cacheprovider python/tests
 	say "$1: took $((SECONDS - start)) s"
 }
 
