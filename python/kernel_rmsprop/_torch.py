@@ -99,7 +99,9 @@ class RMSprop(torch.optim.RMSprop):
                 raise RuntimeError("the parameters changed during the step")
 
     @torch.no_grad()
-    def _new_plan(self, params: list[Tensor], grads: list[Tensor], counts: list[int], excluded: frozenset[int]) -> _Plan:
+    def _new_plan(
+        self, params: list[Tensor], grads: list[Tensor], counts: list[int], excluded: frozenset[int]
+    ) -> _Plan:
         plan = _Plan(self, [*params], counts, excluded)
         if not plan.follow(self, grads):
             raise RuntimeError("the parameters changed during the step")
@@ -157,9 +159,8 @@ class _Plan:
             rest = []
             for p, grad in zip(lists[0], lists[1]):
                 if grad.shape != p.shape:
-                    raise ValueError(
-                        f"param_groups[{i}]: a parameter of shape {tuple(p.shape)} has a grad of shape {tuple(grad.shape)}"
-                    )
+                    shapes = f"a parameter of shape {tuple(p.shape)} has a grad of shape {tuple(grad.shape)}"
+                    raise ValueError(f"param_groups[{i}]: {shapes}")
                 theta = None
                 if self.kinds[i][-1] and place not in excluded:
                     theta = _theta(p, grad, optimizer.state[p], self.kinds[i])

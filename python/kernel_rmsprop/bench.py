@@ -156,7 +156,8 @@ def picture(rows: list[dict], path: str) -> None:
     figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.5 * len(rows)), layout="constrained")
     height = 0.8 / len(names)
     for k, name in enumerate(names):
-        ratios = {i: row["seconds"][name] / row["seconds"][OURS] for i, row in enumerate(rows) if name in row["seconds"]}
+        times = [row["seconds"] for row in rows]
+        ratios = {i: t[name] / t[OURS] for i, t in enumerate(times) if name in t}
         bars = axes.barh([i + k * height for i in ratios], [*ratios.values()], height, label=name)
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
     threads = "{} thread{}".format
