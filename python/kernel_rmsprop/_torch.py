@@ -86,7 +86,7 @@ class RMSprop(torch.optim.RMSprop):
             lists = [[p for p in params if p.grad is not None] for params in lists]
             params = [*chain.from_iterable(lists)]
             grads = [*map(_grad_of, params)]
-        counts = [*map(len, lists)]
+        counts = [len(params)] if len(lists) == 1 else [*map(len, lists)]
         plan = self._plan
         if plan is None or plan.counts != counts or not all(map(is_, plan.params, params)):
             plan = self._plan = (self._plans or {}).get((*counts, *map(id, params)))
