@@ -139,7 +139,7 @@ def table(rows: list[dict]) -> str:
             row["case"], row["options"], str(row["threads"]),
             duration(t[OURS]), *(duration(t[n]) if n in t else "" for n in names),
             *(f"{t[n] / t[OURS]:.2f}" if n in t else "" for n in names),
-            f"{row['gigabytes_per_second']:.1f}",
+            f"{row['gigabytes_per_second']:.1f}" if row["elements"] > 1e5 else "",
         ])  # fmt: skip
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
     lines = [head, ["-" * w for w in widths], *body]
