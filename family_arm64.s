@@ -103,25 +103,34 @@ off:
 	FCMGT(t, MIN_NORMAL, v) \
 	BIC(v, v, t)
 
-#define ADD_EPS(EACH) \
+// ADD_INSIDE: v = v + eps
+#define ADD_INSIDE(EACH) \
 	NUMBER(params_eps, V16.S4) \
-	EACH(ADD_INSIDE)
-#define ADD_INSIDE(at, g, v, a, t) \
+	EACH(ADD_EPS)
+#define ADD_EPS(at, g, v, a, t) \
 	FADD(v, v, K1)
 
 #define ROOT(at, g, v, a, t) \
 	FSQRT(v, v)
 
-// DIRECTION: u = g = 0 ? 0 : lr/(d + epsOutside) * g
-#define DIRECTION(EACH) \
+// ADD_OUTSIDE: d = d + epsOutside
+#define ADD_OUTSIDE(EACH) \
 	NUMBER(params_epsOutside, V16.S4) \
-	NUMBER(params_lr, V17.S4)         \
+	EACH(ADD_EPS)
+
+// DIRECTION: u = lr/d * g
+#define DIRECTION(EACH) \
+	NUMBER(params_lr, V16.S4) \
 	EACH(DIRECT)
 #define DIRECT(at, g, v, a, t) \
-	FADD(v, v, K1) \
-	FDIV(v, K2, v) \
-	FMUL(v, v, g)  \
-	FCMEQ0(t, g)   \
+	FDIV(v, K1, v) \
+	FMUL(v, v, g)
+
+// MASKED: u = g = 0 ? 0 : u
+#define MASKED(EACH) \
+	EACH(MASK)
+#define MASK(at, g, v, a, t) \
+	FCMEQ0(t, g) \
 	BIC(v, v, t)
 
 // BUFFER: b = mu*(|b| < minBuffer ? 0 : b) + u

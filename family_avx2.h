@@ -16,13 +16,13 @@ block:
 	ARRAYS(PREFETCH, 64)
 
 near:
-	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed)
+	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed, outside)
 	TESTQ SOFTWARE, SOFTWARE
 	JNE   half
 	FOUR(ROOT)
 
 rooted:
-	MOVE(FOUR, MOMENTUM, unahead, unrated, unshrunk)
+	MOVE(FOUR, MOMENTUM, inside, unmasked, unahead, unrated, unshrunk)
 	ARRAYS(NEXT, 128)
 	SUBQ $32, N
 	JGE  block
@@ -33,9 +33,9 @@ rest:
 	JLT  done
 
 vector:
-	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne)
+	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne, outsideOne)
 	ONE(ROOT)
-	MOVE(ONE, MOMENTUM, unaheadOne, unratedOne, unshrunkOne)
+	MOVE(ONE, MOMENTUM, insideOne, unmaskedOne, unaheadOne, unratedOne, unshrunkOne)
 	ARRAYS(NEXT, 32)
 	SUBQ $8, N
 	JGE  vector
@@ -54,9 +54,9 @@ pair:
 	ARRAYS(PREFETCH, 0)
 
 nearPair:
-	AVERAGE(PAIR, CENTERED, unscaledPair, unclippedPair, undecayedPair)
+	AVERAGE(PAIR, CENTERED, unscaledPair, unclippedPair, undecayedPair, outsidePair)
 	PAIR(ROOT)
-	MOVE(PAIR, MOMENTUM, unaheadPair, unratedPair, unshrunkPair)
+	MOVE(PAIR, MOMENTUM, insidePair, unmaskedPair, unaheadPair, unratedPair, unshrunkPair)
 	ARRAYS(NEXT, 64)
 	SUBQ $16, N
 	JGE  pair

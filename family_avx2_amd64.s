@@ -118,26 +118,35 @@ off:
 	VCMPPS   NOT_LESS, ·minNormal(SB), v, T \
 	VANDPS   T, v, v
 
-#define ADD_EPS(EACH) \
+// ADD_INSIDE: v = v + eps
+#define ADD_INSIDE(EACH) \
 	VBROADCASTSS params_eps(PARAMS), K1 \
-	EACH(ADD_INSIDE)
-#define ADD_INSIDE(at, g, v, a) \
+	EACH(ADD_EPS)
+#define ADD_EPS(at, g, v, a) \
 	VADDPS K1, v, v
 
 #define ROOT(at, g, v, a) \
 	VSQRTPS v, v
 
-// DIRECTION: u = g = 0 ? 0 : lr/(d + epsOutside) * g
-#define DIRECTION(EACH) \
+// ADD_OUTSIDE: d = d + epsOutside
+#define ADD_OUTSIDE(EACH) \
 	VBROADCASTSS params_epsOutside(PARAMS), K1 \
-	VBROADCASTSS params_lr(PARAMS), K2         \
-	VXORPS       K3, K3, K3               \
+	EACH(ADD_EPS)
+
+// DIRECTION: u = lr/d * g
+#define DIRECTION(EACH) \
+	VBROADCASTSS params_lr(PARAMS), K1 \
 	EACH(DIRECT)
 #define DIRECT(at, g, v, a) \
-	VADDPS K1, v, v            \
-	VDIVPS v, K2, v            \
-	VMULPS g, v, v             \
-	VCMPPS NOT_EQUAL, K3, g, T \
+	VDIVPS v, K1, v \
+	VMULPS g, v, v
+
+// MASKED: u = g = 0 ? 0 : u
+#define MASKED(EACH) \
+	VXORPS K1, K1, K1 \
+	EACH(MASK)
+#define MASK(at, g, v, a) \
+	VCMPPS NOT_EQUAL, K1, g, T \
 	VANDPS T, v, v
 
 // BUFFER: b = mu*(|b| < minBuffer ? 0 : b) + u

@@ -19,9 +19,9 @@ block:
 	ARRAYS(PREFETCH, 192)
 
 near:
-	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed)
+	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed, outside)
 	ROOTS
-	MOVE(FOUR, MOMENTUM, unahead, unrated, unshrunk)
+	MOVE(FOUR, MOMENTUM, inside, unmasked, unahead, unrated, unshrunk)
 	ARRAYS(NEXT, 256)
 	SUBQ $64, N
 	JGE  block
@@ -33,9 +33,9 @@ rest:
 vector:
 	// 16 elements, or the last 1 to 15
 	LANES_LEFT(LANES, whole)
-	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne)
+	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne, outsideOne)
 	ONE(ROOT)
-	MOVE(ONE, MOMENTUM, unaheadOne, unratedOne, unshrunkOne)
+	MOVE(ONE, MOMENTUM, insideOne, unmaskedOne, unaheadOne, unratedOne, unshrunkOne)
 	ARRAYS(NEXT, 64)
 	SUBQ $16, N
 	JGT  vector

@@ -123,21 +123,31 @@ off:
 	VCMPPS.BCST NOT_LESS, ·minNormal(SB), v, SOME \
 	VMOVAPS.Z   v, SOME, v
 
-#define ADD_EPS(EACH) \
-	EACH(ADD_INSIDE)
-#define ADD_INSIDE(LOAD, STORE, at, g, v, a, t, live) \
+// ADD_INSIDE: v = v + eps
+#define ADD_INSIDE(EACH) \
+	EACH(ADD_EPS)
+#define ADD_EPS(LOAD, STORE, at, g, v, a, t, live) \
 	VADDPS EPS, v, v
 
 #define ROOT(LOAD, STORE, at, g, v, a, t, live) \
 	VSQRTPS v, v
 
-// DIRECTION: u = live ? lr/(d + epsOutside) * g : 0
+// ADD_OUTSIDE: d = d + epsOutside
+#define ADD_OUTSIDE(EACH) \
+	EACH(ADD_EPS_OUTSIDE)
+#define ADD_EPS_OUTSIDE(LOAD, STORE, at, g, v, a, t, live) \
+	VADDPS EPS_OUTSIDE, v, v
+
+// DIRECTION: u = live ? lr/d * g : 0
 #define DIRECTION(EACH) \
 	EACH(DIRECT)
 #define DIRECT(LOAD, STORE, at, g, v, a, t, live) \
-	VADDPS   EPS_OUTSIDE, v, v \
-	VDIVPS   v, LR, v          \
+	VDIVPS   v, LR, v \
 	VMULPS.Z g, v, live, v
+
+// MASKED: DIRECTION's product is masked in any case, where the gradient still is
+// what it was.
+#define MASKED(EACH)
 
 // BUFFER: b = mu*(|b| < minBuffer ? 0 : b) + u
 #define BUFFER(EACH) \

@@ -12,9 +12,9 @@
 	BLT  rest
 
 block:
-	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed)
+	AVERAGE(FOUR, CENTERED, unscaled, unclipped, undecayed, outside)
 	FOUR(ROOT)
-	MOVE(FOUR, MOMENTUM, unahead, unrated, unshrunk)
+	MOVE(FOUR, MOMENTUM, inside, unmasked, unahead, unrated, unshrunk)
 	ARRAYS(NEXT, 64)
 	SUBS $16, N
 	BGE  block
@@ -25,9 +25,9 @@ rest:
 	BLT  done
 
 vector:
-	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne)
+	AVERAGE(ONE, CENTERED, unscaledOne, unclippedOne, undecayedOne, outsideOne)
 	ONE(ROOT)
-	MOVE(ONE, MOMENTUM, unaheadOne, unratedOne, unshrunkOne)
+	MOVE(ONE, MOMENTUM, insideOne, unmaskedOne, unaheadOne, unratedOne, unshrunkOne)
 	ARRAYS(NEXT, 16)
 	SUBS $4, N
 	BGE  vector

@@ -17,19 +17,21 @@
 	DO(n, THETA)
 
 // AVERAGE: s, and m, follow the gradient. v is what the root is taken of.
-#define AVERAGE(EACH, CENTERED, unscaled, unclipped, undecayed) \
-	GRADIENT(EACH)                                      \
-	WHERE(const_optionScaled, SCALED(EACH), unscaled)   \
+#define AVERAGE(EACH, CENTERED, unscaled, unclipped, undecayed, outside) \
+	GRADIENT(EACH)                                       \
+	WHERE(const_optionScaled, SCALED(EACH), unscaled)    \
 	WHERE(const_optionClipped, CLIPPED(EACH), unclipped) \
-	WHERE(const_optionL2, DECAYED(EACH), undecayed)     \
-	LIVE(EACH)                                          \
-	MEAN_SQUARE(EACH)                                   \
-	CENTERED(VARIANCE(EACH))                            \
-	ADD_EPS(EACH)
+	WHERE(const_optionL2, DECAYED(EACH), undecayed)      \
+	LIVE(EACH)                                           \
+	MEAN_SQUARE(EACH)                                    \
+	CENTERED(VARIANCE(EACH))                             \
+	WHERE(const_optionEpsInside, ADD_INSIDE(EACH), outside)
 
 // MOVE: theta moves by u, or by what u has done to b. v is the root.
-#define MOVE(EACH, MOMENTUM, unahead, unrated, unshrunk) \
+#define MOVE(EACH, MOMENTUM, inside, unmasked, unahead, unrated, unshrunk) \
+	WHERE(const_optionEpsOutside, ADD_OUTSIDE(EACH), inside)      \
 	DIRECTION(EACH)                                               \
+	WHERE(const_optionMasked, MASKED(EACH), unmasked)             \
 	MOMENTUM(BUFFER(EACH))                                        \
 	MOMENTUM(WHERE(const_optionNesterov, AHEAD(EACH), unahead))   \
 	MOMENTUM(FROM_BUFFER(EACH))                                   \

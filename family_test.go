@@ -16,11 +16,12 @@ func combinations(r *generator, f func(p *params)) {
 	for options := range uint32(2 * optionDecoupled) {
 		h := numbers[r.intn(len(numbers))]
 		p := h.rounded(1, 1)
-		p.options = options
+		p.options = options | optionEpsInside
 		if r.intn(4) == 0 { // on either side of where software takes roots
 			p.eps = one(0x1p-100, math.Nextafter32(0x1p-100, 0), 0x1p-125)
 		}
 		if r.intn(2) == 0 {
+			p.options = options | optionEpsOutside
 			p.eps, p.epsOutside = 0, float32(h.Eps)
 		}
 		p.scale = one(1, 1, -1, 1, 0x1p-16, 1e-20, 3, -1024, 0x1p11, 0x1p26, 1e30, 1e-42)
@@ -87,6 +88,7 @@ func TestExtremes(t *testing.T) {
 					continue
 				}
 				combinations(&r, func(p *params) {
+					p.options |= p.masked(l.centered)
 					d := r.extreme(max(n, 1), l.centered, l.momentum)
 					want := d.clone()
 					familyGeneric(want.theta, want.grad, want.s, want.m, want.b, p)

@@ -48,12 +48,15 @@ const (
 // The options that have a step of their own, which is left out where they are
 // off.
 const (
-	optionScaled    = 1 << iota // g = scale*g
-	optionClipped               // g = min(max(g, -clip), clip)
-	optionL2                    // g = g + decay*theta
-	optionNesterov              // u = mu*b' + u
-	optionLROutside             // u = lrOutside*u
-	optionDecoupled             // theta = theta - lrDecay*theta
+	optionScaled     = 1 << iota // g = scale*g
+	optionClipped                // g = min(max(g, -clip), clip)
+	optionL2                     // g = g + decay*theta
+	optionNesterov               // u = mu*b' + u
+	optionLROutside              // u = lrOutside*u
+	optionDecoupled              // theta = theta - lrDecay*theta
+	optionEpsInside              // v = v + eps
+	optionEpsOutside             // d = d + epsOutside
+	optionMasked                 // u = 0 where g = 0, and not lr/d*0 with an lr/d that is no number
 )
 
 // minNormal is the smallest float32 that is not subnormal, and minRoot the
@@ -163,7 +166,6 @@ func (p *params) roundUpdate(lr, rho, eps float64) {
 		p.eps = minNormal
 	}
 	p.minGrad, p.minMean = meanThresholds(p.rho, p.c)
-	p.options = 0
 }
 
 // round sets p to the numbers of a valid o. factor multiplies the gradient besides
@@ -172,9 +174,9 @@ func (p *params) roundUpdate(lr, rho, eps float64) {
 // 45 ns.
 func (p *params) round(o *RMSProp, factor, rho float64) {
 	p.roundUpdate(o.LR, rho, o.Eps)
-	p.epsOutside = 0
+	p.options, p.epsOutside = optionEpsInside, 0
 	if o.EpsOutside {
-		p.eps, p.epsOutside = 0, float32(o.Eps)
+		p.options, p.eps, p.epsOutside = optionEpsOutside, 0, float32(o.Eps)
 	}
 	p.scale = 1
 	if o.LossScale != 0 || factor != 1 {
@@ -216,7 +218,19 @@ func (p *params) round(o *RMSProp, factor, rho float64) {
 	if o.LROutside && p.mu != 0 {
 		p.minBuffer = max(p.minBuffer, reach(p.lrOutside, minNormal))
 	}
-	p.plain = p.options == 0 && !o.EpsOutside
+	p.options |= p.masked(o.Centered)
+	p.plain = p.options == optionEpsInside
+}
+
+// masked is optionMasked where lr/d may be no number though the gradient is 0: with
+// an eps inside d is 2^-63 or more, and lr at most 2^64; outside, eps may be 0 or
+// nearly so. A mean of the gradient may be NaN, and so v; s is NaN only if the
+// gradient is.
+func (p *params) masked(centered bool) uint32 {
+	if centered || p.options&optionEpsOutside != 0 && !(p.lr/p.epsOutside <= math.MaxFloat32) {
+		return optionMasked
+	}
+	return 0
 }
 
 // call is a step on a tensor and its state.
