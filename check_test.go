@@ -79,6 +79,13 @@ func TestOverlapSweep(t *testing.T) {
 
 // ---- Calls that are refused ----
 
+// What messages say that a number must be.
+const (
+	wantRate   = ": must be in [0, 2^64]"
+	wantShare  = ": must be in [0, 1]"
+	wantFinite = ": must be finite in float32 and not negative"
+)
+
 // requirePanic wants f to panic with an *ArgumentError of these words.
 func requirePanic(t *testing.T, want string, f func()) {
 	t.Helper()
@@ -95,10 +102,7 @@ func TestRefused(t *testing.T) {
 	const (
 		lengths = ": lengths must be equal"
 		missing = ": missing, the option needs it"
-		rate    = ": must be in [0, 2^64]"
 		whole   = ": grad must have a row for each of rows"
-		portion = ": must be in [0, 1]"
-		finite  = ": must be finite in float32 and not negative"
 	)
 	overlapping := func(a, b string, bytes int) string {
 		return fmt.Sprintf("%[1]s and %[2]s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = 4: they must be apart in memory", a, b, bytes)
@@ -120,16 +124,16 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.s = c.d.s[:2] }, "len(s) = 2, len(theta) = 4" + lengths},
 		{func(c *call) { c.d.s = nil }, "len(s) = 0, len(theta) = 4" + lengths},
 		{func(c *call) { c.d.theta = nil }, "len(grad) = 4, len(theta) = 0" + lengths + "; len(s) = 4, len(theta) = 0" + lengths},
-		{func(c *call) { c.LR = -1 }, "lr = -1" + rate},
-		{func(c *call) { c.LR = math.NaN() }, "lr = NaN" + rate},
-		{func(c *call) { c.LR = math.Inf(1) }, "lr = +Inf" + rate},
-		{func(c *call) { c.LR = 1e39 }, "lr = 1e+39" + rate},
-		{func(c *call) { c.Eps = -1e-7 }, "eps = -1e-07" + finite},
-		{func(c *call) { c.Eps = math.NaN() }, "eps = NaN" + finite},
-		{func(c *call) { c.Eps = math.Inf(1) }, "eps = +Inf" + finite},
-		{func(c *call) { c.Rho = -0.1 }, "rho = -0.1" + portion},
-		{func(c *call) { c.Rho = 1.5 }, "rho = 1.5" + portion},
-		{func(c *call) { c.Rho = math.NaN() }, "rho = NaN" + portion},
+		{func(c *call) { c.LR = -1 }, "lr = -1" + wantRate},
+		{func(c *call) { c.LR = math.NaN() }, "lr = NaN" + wantRate},
+		{func(c *call) { c.LR = math.Inf(1) }, "lr = +Inf" + wantRate},
+		{func(c *call) { c.LR = 1e39 }, "lr = 1e+39" + wantRate},
+		{func(c *call) { c.Eps = -1e-7 }, "eps = -1e-07" + wantFinite},
+		{func(c *call) { c.Eps = math.NaN() }, "eps = NaN" + wantFinite},
+		{func(c *call) { c.Eps = math.Inf(1) }, "eps = +Inf" + wantFinite},
+		{func(c *call) { c.Rho = -0.1 }, "rho = -0.1" + wantShare},
+		{func(c *call) { c.Rho = 1.5 }, "rho = 1.5" + wantShare},
+		{func(c *call) { c.Rho = math.NaN() }, "rho = NaN" + wantShare},
 		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},
 		{func(c *call) { c.d.s = c.d.theta }, overlapping("theta", "s", 0)},
 		{func(c *call) { c.d.grad = c.d.s }, overlapping("grad", "s", 0)},

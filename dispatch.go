@@ -33,10 +33,9 @@ var available = append(detect(), isaGeneric)
 var active atomic.Uint32
 
 // init takes the first implementation of the list in KERNEL_ISA that there is, and
-// the plan in KERNEL_PLAN.
-// One variable may be set for machines that are not alike, so the other names
-// are passed over: a package that ended the program or wrote to standard error
-// here would be in its host's way.
+// the plan in KERNEL_PLAN. One variable may be set for machines that are not alike,
+// so other names are passed over: a package that ended the program or wrote to
+// standard error here would be in its host's way.
 func init() {
 	active.Store(uint32(available[0]))
 	for name := range strings.SplitSeq(os.Getenv("KERNEL_ISA"), ",") {

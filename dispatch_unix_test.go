@@ -24,8 +24,7 @@ func TestDispatch(t *testing.T) {
 	page := os.Getpagesize() / 4
 	const n = 2*chunk + 304 // whole vectors: Go code may take what is left
 	forbidden := forbiddenEnd(t, n+page)
-	both := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}
-	centered, momentum, clipped, corrected := both, both, Keras(), GoMLX()
+	centered, momentum, clipped, corrected := everything, everything, Keras(), GoMLX()
 	centered.Momentum, momentum.Centered = 0, false
 	clipped.ClipValue = 1
 	type call struct {
@@ -38,7 +37,7 @@ func TestDispatch(t *testing.T) {
 		}},
 		{"SumSquares", func(grad []float32) { SumSquares(grad) }},
 	}
-	for name, o := range map[string]RMSProp{"Keras": Keras(), "PyTorch": PyTorch(), "centered": centered, "momentum": momentum, "both": both,
+	for name, o := range map[string]RMSProp{"Keras": Keras(), "PyTorch": PyTorch(), "centered": centered, "momentum": momentum, "both": everything,
 		"clipped": clipped, "corrected": corrected} {
 		calls = append(calls,
 			call{"RMSProp.Update, " + name, func(grad []float32) { o.Update(make([]float32, len(grad)), grad, o.NewState(len(grad))) }},
@@ -53,7 +52,7 @@ func TestDispatch(t *testing.T) {
 			}})
 	}
 	calls = append(calls, call{"Optimizer's norm", func(grad []float32) {
-		mustStep(t, &Optimizer{Options: both, Workers: 1, ClipNorm: 1}, []Param{{Theta: make([]float32, len(grad)), Grad: grad}})
+		mustStep(t, &Optimizer{Options: everything, Workers: 1, ClipNorm: 1}, []Param{{Theta: make([]float32, len(grad)), Grad: grad}})
 	}})
 	forEachISA(t, func(t *testing.T) {
 		want := isaWords[ISA()]
@@ -107,18 +106,17 @@ func TestPlanRuns(t *testing.T) {
 func TestEmptyReadsNothing(t *testing.T) {
 	forbidden := forbiddenEnd(t, 1)
 	empty := forbidden[len(forbidden)-1:][:0]
-	both := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true, WeightDecay: 0.1}
 	forEachISA(t, func(t *testing.T) {
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		for name, f := range map[string]func(){
 			"Update":         func() { Update(empty, empty, empty, 0.1, 0.9, 1e-7) },
 			"SumSquares":     func() { SumSquares(empty) },
-			"RMSProp.Update": func() { both.Update(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}) },
+			"RMSProp.Update": func() { everything.Update(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}) },
 			"RMSProp.UpdateRows": func() {
-				both.UpdateRows(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}, nil, 1)
+				everything.UpdateRows(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}, nil, 1)
 			},
 			"Optimizer.Step": func() {
-				mustStep(t, &Optimizer{Options: both, ClipNorm: 1, ZeroGrad: true}, []Param{{Theta: empty, Grad: empty}})
+				mustStep(t, &Optimizer{Options: everything, ClipNorm: 1, ZeroGrad: true}, []Param{{Theta: empty, Grad: empty}})
 			},
 		} {
 			if err := recovered(f); err != nil {

@@ -13,7 +13,7 @@ import (
 // that change from one to the next.
 func combinations(r *generator, f func(p *params)) {
 	one := func(x ...float32) float32 { return x[r.intn(len(x))] }
-	for options := range uint32(2 * optionDecoupled) {
+	for options := range uint32(2 * optionDecoupled) { // the others follow from the numbers
 		h := numbers[r.intn(len(numbers))]
 		p := h.rounded(1, 1)
 		p.options = options | optionEpsInside
@@ -182,5 +182,17 @@ func TestNeutralOptions(t *testing.T) {
 		o.Update(d.theta, d.grad, d.state())
 		same.Update(got.theta, got.grad, got.state())
 		got.requireSame(t, o, d)
+	}
+}
+
+// The plain formula is the work of Update's kernel, and nothing else is.
+func TestPlainTakesUpdatesKernel(t *testing.T) {
+	for _, o := range optionSets {
+		plain := RMSProp{LR: o.LR, Rho: o.Rho, Eps: o.Eps, InitialMeanSquare: o.InitialMeanSquare}
+		plain.DecoupledDecay = o.DecoupledDecay && o.WeightDecay == 0 // there is nothing to decouple
+		d, p := o.allocate(1), o.rounded(1, 1)
+		if c := p.call(d.theta, d.grad, d.state()); (c.layout == layoutUpdate) != (o == plain) {
+			t.Errorf("%+v: layout %d", o, c.layout)
+		}
 	}
 }

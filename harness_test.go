@@ -240,8 +240,10 @@ func (o *RMSProp) rounded(factor float64, step int) (p params) {
 
 // family takes a step with the family's kernel of the implementation in use.
 func (d tensorData) family(p *params) {
-	p.plain = false
 	c := p.call(d.theta, d.grad, d.state())
+	if c.layout == layoutUpdate {
+		c.layout = layoutPlain
+	}
 	c.run(c.n)
 }
 

@@ -30,7 +30,6 @@ type params struct {
 	minTheta  threshold // D: of theta before lrDecay
 
 	options uint32 // option… below
-	plain   bool   // no option, and eps inside: Update's kernel does it
 }
 
 // A layout is the set of arrays that a step works on, beside theta, grad and s.
@@ -56,7 +55,9 @@ const (
 	optionDecoupled              // theta = theta - lrDecay*theta
 	optionEpsInside              // v = v + eps
 	optionEpsOutside             // d = d + epsOutside
-	optionMasked                 // u = 0 where g = 0, and not lr/d*0 with an lr/d that is no number
+	optionMasked                 // u = 0 where g = 0, since lr/d need not be finite there
+
+	optionsOfUpdate = optionEpsInside // all that its kernel does
 )
 
 // minNormal is the smallest float32 that is not subnormal, and minRoot the
@@ -219,12 +220,11 @@ func (p *params) round(o *RMSProp, factor, rho float64) {
 		p.minBuffer = max(p.minBuffer, reach(p.lrOutside, minNormal))
 	}
 	p.options |= p.masked(o.Centered)
-	p.plain = p.options == optionEpsInside
 }
 
-// masked is optionMasked where lr/d may be no number though the gradient is 0: with
-// an eps inside d is 2^-63 or more, and lr at most 2^64; outside, eps may be 0 or
-// nearly so. A mean of the gradient may be NaN, and so v; s is NaN only if the
+// masked is optionMasked where lr/d need not be finite though the gradient is 0:
+// with an eps inside d is 2^-63 or more, and lr at most 2^64; outside, eps may be 0
+// or nearly so. A mean of the gradient may be NaN, and so v; s is NaN only if the
 // gradient is.
 func (p *params) masked(centered bool) uint32 {
 	if centered || p.options&optionEpsOutside != 0 && !(p.lr/p.epsOutside <= math.MaxFloat32) {
@@ -244,7 +244,7 @@ func (p *params) call(theta, grad []float32, st *State) (c call) {
 	if c.m != nil {
 		c.layout |= layoutCentered
 	}
-	if c.layout == layoutPlain && p.plain {
+	if c.layout == layoutPlain && p.options == optionsOfUpdate {
 		c.layout = layoutUpdate
 	}
 	return c

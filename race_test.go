@@ -44,23 +44,25 @@ func TestRaceIsReported(t *testing.T) {
 		wg.Wait()
 		return
 	}
-	forEachISA(t, func(t *testing.T) {
-		for by := range steps {
-			shares := []string{"nothing", "grad, first block", "grad, last block"}
-			switch by {
-			case "Update":
-				shares = append(shares, "theta", "s")
-			case "RMSProp.Update":
-				shares = append(shares, "theta", "s", "m", "b")
-			}
-			for _, shared := range shares {
-				cmd := exec.Command(os.Args[0], "-test.run=^TestRaceIsReported$")
-				cmd.Env = append(os.Environ(), variable+"="+by+": "+shared, "KERNEL_ISA="+ISA())
-				out, _ := cmd.CombinedOutput()
-				if got, want := strings.Contains(string(out), "DATA RACE"), shared != "nothing"; got != want {
-					t.Errorf("%s, %s shared: reported: %v\n%s", by, shared, got, out)
+	for _, name := range ISAs() {
+		t.Run(name, func(t *testing.T) {
+			for by := range steps {
+				shares := []string{"nothing", "grad, first block", "grad, last block"}
+				switch by {
+				case "Update":
+					shares = append(shares, "theta", "s")
+				case "RMSProp.Update":
+					shares = append(shares, "theta", "s", "m", "b")
+				}
+				for _, shared := range shares {
+					cmd := exec.Command(os.Args[0], "-test.run=^TestRaceIsReported$")
+					cmd.Env = append(os.Environ(), variable+"="+by+": "+shared, "KERNEL_ISA="+name)
+					out, _ := cmd.CombinedOutput()
+					if got, want := strings.Contains(string(out), "DATA RACE"), shared != "nothing"; got != want {
+						t.Errorf("%s, %s shared: reported: %v\n%s", by, shared, got, out)
+					}
 				}
 			}
-		}
-	})
+		})
+	}
 }

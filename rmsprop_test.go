@@ -15,64 +15,62 @@ import (
 
 func TestRMSPropValidate(t *testing.T) {
 	const (
-		rate     = "must be in [0, 2^64]"
-		finite   = "must be finite in float32 and not negative"
-		momentum = "must be in [0, 1), also in float32"
-		scale    = "must be in [2^-126, 2^126], or 0 for none"
-		clip     = "must be 2^-126 or more and finite in float32, or 0 for none"
+		momentum = ": must be in [0, 1), also in float32"
+		scale    = ": must be in [2^-126, 2^126], or 0 for none"
+		clip     = ": must be 2^-126 or more and finite in float32, or 0 for none"
 	)
 	nan, inf := math.NaN(), math.Inf(1)
 	tests := []struct {
 		change func(o *RMSProp)
 		want   string // "" where that is fine
 	}{
-		{func(o *RMSProp) { o.LR = nan }, "LR = NaN: " + rate},
-		{func(o *RMSProp) { o.LR = -1 }, "LR = -1: " + rate},
-		{func(o *RMSProp) { o.LR = math.Nextafter(0, -1) }, "LR = -5e-324: " + rate},
-		{func(o *RMSProp) { o.LR = 0x1p64 * (1 + 0x1p-23) }, "LR = 1.8446746272732807e+19: " + rate},
+		{func(o *RMSProp) { o.LR = nan }, "LR = NaN" + wantRate},
+		{func(o *RMSProp) { o.LR = -1 }, "LR = -1" + wantRate},
+		{func(o *RMSProp) { o.LR = math.Nextafter(0, -1) }, "LR = -5e-324" + wantRate},
+		{func(o *RMSProp) { o.LR = 0x1p64 * (1 + 0x1p-23) }, "LR = 1.8446746272732807e+19" + wantRate},
 		{func(o *RMSProp) { o.LR = 0x1p64 * (1 + 0x1p-25) }, ""}, // rounds to 2^64
 		{func(o *RMSProp) { o.LR = 0 }, ""},
-		{func(o *RMSProp) { o.Rho = nan }, "Rho = NaN: must be in [0, 1]"},
-		{func(o *RMSProp) { o.Rho = -0.5 }, "Rho = -0.5: must be in [0, 1]"},
-		{func(o *RMSProp) { o.Rho = 1.5 }, "Rho = 1.5: must be in [0, 1]"},
-		{func(o *RMSProp) { o.Rho = math.Nextafter(1, 2) }, "Rho = 1.0000000000000002: must be in [0, 1]"},
+		{func(o *RMSProp) { o.Rho = nan }, "Rho = NaN" + wantShare},
+		{func(o *RMSProp) { o.Rho = -0.5 }, "Rho = -0.5" + wantShare},
+		{func(o *RMSProp) { o.Rho = 1.5 }, "Rho = 1.5" + wantShare},
+		{func(o *RMSProp) { o.Rho = math.Nextafter(1, 2) }, "Rho = 1.0000000000000002" + wantShare},
 		{func(o *RMSProp) { o.Rho = 1 }, ""},
 		{func(o *RMSProp) { o.Rho = 0 }, ""},
-		{func(o *RMSProp) { o.Eps = nan }, "Eps = NaN: " + finite},
-		{func(o *RMSProp) { o.Eps = -1e-7 }, "Eps = -1e-07: " + finite},
-		{func(o *RMSProp) { o.Eps = inf }, "Eps = +Inf: " + finite},
+		{func(o *RMSProp) { o.Eps = nan }, "Eps = NaN" + wantFinite},
+		{func(o *RMSProp) { o.Eps = -1e-7 }, "Eps = -1e-07" + wantFinite},
+		{func(o *RMSProp) { o.Eps = inf }, "Eps = +Inf" + wantFinite},
 		{func(o *RMSProp) { o.Eps = math.Nextafter(0x1p128-0x1p103, 0) }, ""}, // rounds to the largest there is
-		{func(o *RMSProp) { o.Eps = 0x1p128 - 0x1p103 }, "Eps = 3.4028235677973366e+38: " + finite},
-		{func(o *RMSProp) { o.Momentum = nan }, "Momentum = NaN: " + momentum},
-		{func(o *RMSProp) { o.Momentum = -0.1 }, "Momentum = -0.1: " + momentum},
-		{func(o *RMSProp) { o.Momentum = 1 }, "Momentum = 1: " + momentum},
-		{func(o *RMSProp) { o.Momentum = 1 - 1e-9 }, "Momentum = 0.999999999: " + momentum},
+		{func(o *RMSProp) { o.Eps = 0x1p128 - 0x1p103 }, "Eps = 3.4028235677973366e+38" + wantFinite},
+		{func(o *RMSProp) { o.Momentum = nan }, "Momentum = NaN" + momentum},
+		{func(o *RMSProp) { o.Momentum = -0.1 }, "Momentum = -0.1" + momentum},
+		{func(o *RMSProp) { o.Momentum = 1 }, "Momentum = 1" + momentum},
+		{func(o *RMSProp) { o.Momentum = 1 - 1e-9 }, "Momentum = 0.999999999" + momentum},
 		{func(o *RMSProp) { o.Nesterov = true }, ""},
-		{func(o *RMSProp) { o.WeightDecay = nan }, "WeightDecay = NaN: " + finite},
-		{func(o *RMSProp) { o.WeightDecay = -0.1 }, "WeightDecay = -0.1: " + finite},
-		{func(o *RMSProp) { o.WeightDecay = inf }, "WeightDecay = +Inf: " + finite},
+		{func(o *RMSProp) { o.WeightDecay = nan }, "WeightDecay = NaN" + wantFinite},
+		{func(o *RMSProp) { o.WeightDecay = -0.1 }, "WeightDecay = -0.1" + wantFinite},
+		{func(o *RMSProp) { o.WeightDecay = inf }, "WeightDecay = +Inf" + wantFinite},
 		{func(o *RMSProp) { o.DecoupledDecay = true }, ""},
 		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 1e18, 1e30, true },
 			"LR = 1e+18, WeightDecay = 1e+30: their product must be finite in float32"},
 		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 1e18, 1e30, false }, ""},
 		{func(o *RMSProp) { o.LR, o.WeightDecay, o.DecoupledDecay = 2, math.MaxFloat32/2, true }, ""},
-		{func(o *RMSProp) { o.LossScale = nan }, "LossScale = NaN: " + scale},
-		{func(o *RMSProp) { o.LossScale = -1 }, "LossScale = -1: " + scale},
-		{func(o *RMSProp) { o.LossScale = inf }, "LossScale = +Inf: " + scale},
-		{func(o *RMSProp) { o.LossScale = 1e-38 }, "LossScale = 1e-38: " + scale},
-		{func(o *RMSProp) { o.LossScale = 1e38 }, "LossScale = 1e+38: " + scale},
+		{func(o *RMSProp) { o.LossScale = nan }, "LossScale = NaN" + scale},
+		{func(o *RMSProp) { o.LossScale = -1 }, "LossScale = -1" + scale},
+		{func(o *RMSProp) { o.LossScale = inf }, "LossScale = +Inf" + scale},
+		{func(o *RMSProp) { o.LossScale = 1e-38 }, "LossScale = 1e-38" + scale},
+		{func(o *RMSProp) { o.LossScale = 1e38 }, "LossScale = 1e+38" + scale},
 		{func(o *RMSProp) { o.LossScale = 0x1p-126 }, ""},
 		{func(o *RMSProp) { o.LossScale = 0x1p126 }, ""},
-		{func(o *RMSProp) { o.ClipValue = nan }, "ClipValue = NaN: " + clip},
-		{func(o *RMSProp) { o.ClipValue = -1 }, "ClipValue = -1: " + clip},
-		{func(o *RMSProp) { o.ClipValue = inf }, "ClipValue = +Inf: " + clip},
-		{func(o *RMSProp) { o.ClipValue = 1e-38 }, "ClipValue = 1e-38: " + clip},
+		{func(o *RMSProp) { o.ClipValue = nan }, "ClipValue = NaN" + clip},
+		{func(o *RMSProp) { o.ClipValue = -1 }, "ClipValue = -1" + clip},
+		{func(o *RMSProp) { o.ClipValue = inf }, "ClipValue = +Inf" + clip},
+		{func(o *RMSProp) { o.ClipValue = 1e-38 }, "ClipValue = 1e-38" + clip},
 		{func(o *RMSProp) { o.ClipValue = 0x1p-126 }, ""},
 		{func(o *RMSProp) { o.ClipValue = math.MaxFloat32 }, ""},
-		{func(o *RMSProp) { o.InitialMeanSquare = nan }, "InitialMeanSquare = NaN: " + finite},
-		{func(o *RMSProp) { o.InitialMeanSquare = -1 }, "InitialMeanSquare = -1: " + finite},
+		{func(o *RMSProp) { o.InitialMeanSquare = nan }, "InitialMeanSquare = NaN" + wantFinite},
+		{func(o *RMSProp) { o.InitialMeanSquare = -1 }, "InitialMeanSquare = -1" + wantFinite},
 		{func(o *RMSProp) { o.LR, o.Rho, o.Momentum = -1, 2, 1 },
-			"LR = -1: " + rate + "; Rho = 2: must be in [0, 1]; Momentum = 1: " + momentum},
+			"LR = -1" + wantRate + "; Rho = 2" + wantShare + "; Momentum = 1" + momentum},
 	}
 	for _, test := range tests {
 		o := Keras()

@@ -66,14 +66,13 @@ func TestSignals(t *testing.T) {
 	if testing.Short() {
 		least = 50
 	}
-	both := RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true, WeightDecay: 0.01, ClipValue: 0.5}
-	centered, momentum := both, both
+	centered, momentum := everything, everything
 	centered.Momentum, momentum.Centered = 0, false
 	plain := centered
 	plain.Centered = false
 	r := random(t, 49233)
 
-	optimizer := &Optimizer{Options: both, Workers: 2, ClipNorm: 1}
+	optimizer := &Optimizer{Options: everything, Workers: 2, ClipNorm: 1}
 	works := []struct {
 		name string
 		o    RMSProp
@@ -83,8 +82,8 @@ func TestSignals(t *testing.T) {
 		{"plain", plain, func(d tensorData, st *State) { plain.Update(d.theta, d.grad, st) }},
 		{"centered", centered, func(d tensorData, st *State) { centered.Update(d.theta, d.grad, st) }},
 		{"momentum", momentum, func(d tensorData, st *State) { momentum.Update(d.theta, d.grad, st) }},
-		{"both", both, func(d tensorData, st *State) { both.Update(d.theta, d.grad, st) }},
-		{"Optimizer", both, func(d tensorData, st *State) {
+		{"both", everything, func(d tensorData, st *State) { everything.Update(d.theta, d.grad, st) }},
+		{"Optimizer", everything, func(d tensorData, st *State) {
 			mustStep(t, optimizer, []Param{{Theta: d.theta, Grad: d.grad, State: st}})
 		}},
 	}
