@@ -22,6 +22,8 @@ import torch
 
 import kernel_rmsprop
 
+from ._arguments import counts
+
 
 def resnet50() -> list[tuple[int, ...]]:
     """Returns the shapes of ResNet-50's 161 parameters, 25,557,032 numbers."""
@@ -210,12 +212,7 @@ def main() -> None:
         for name in given:
             if name not in known:
                 parser.error(f"{name!r}: must be of {', '.join(known)}")
-    try:
-        threads = [int(n) for n in args.threads.split(",")]
-    except ValueError:
-        threads = [0]
-    if min(threads) < 1:
-        parser.error(f"threads {args.threads!r}: must be numbers, 1 or more, with commas between them")
+    threads = counts(parser, "threads", args.threads)
     if not args.time > 0:
         parser.error("time: must be positive")
 

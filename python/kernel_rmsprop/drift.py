@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ._arguments import counts
 from ._ranks import join, launch, leave
 
 RANKS = {
@@ -73,12 +74,7 @@ def main() -> None:
     for name in ("-rank", "-which", "-directory"):  # for the processes
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    try:
-        steps = sorted({int(n) for n in args.steps.split(",")})
-    except ValueError:
-        steps = [0]
-    if steps[0] < 1:
-        parser.error(f"steps {args.steps!r}: must be numbers, 1 or more, with commas between them")
+    steps = sorted({*counts(parser, "steps", args.steps)})
     if args.rank:
         train(args.which, args.rank, steps, args.directory)
         return

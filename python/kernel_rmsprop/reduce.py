@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ._arguments import counts
 from ._ranks import join, launch, leave
 
 ROUNDS = 20
@@ -67,20 +68,13 @@ def main() -> None:
     if args.rank:
         rank(args.rank, int(args.elements), args.directory)
         return
-    counts = {}
-    for name, value in (("-ranks", args.ranks), ("-elements", args.elements)):
-        try:
-            counts[name] = [int(n) for n in value.split(",")]
-        except ValueError:
-            counts[name] = [0]
-        if min(counts[name]) < 1:
-            parser.error(f"{name} {value!r}: must be numbers, 1 or more, with commas between them")
-    if any(n & (n - 1) for n in counts["-ranks"]):
+    all_ranks, sizes = counts(parser, "-ranks", args.ranks), counts(parser, "-elements", args.elements)
+    if any(n & (n - 1) for n in all_ranks):
         parser.error(f"-ranks {args.ranks!r}: must be powers of two")
     print("| ranks | elements | all-reduce | fixed order | ratio |")
     print("| --- | --- | --- | --- | --- |")
-    for ranks in counts["-ranks"]:
-        for elements in counts["-elements"]:
+    for ranks in all_ranks:
+        for elements in sizes:
             with tempfile.TemporaryDirectory() as directory:
                 arguments = ["-elements", str(elements), "-directory", directory]
                 launch("kernel_rmsprop.reduce", [{}] * ranks, *arguments)
