@@ -98,7 +98,7 @@ type group struct {
 	options  *RMSProp
 	step     int // only with BiasCorrection
 	elements int // that have a gradient
-	params   params
+	coeffs   coeffs
 }
 
 // cut is a place between two units of work: before element at of the tensor
@@ -164,7 +164,7 @@ func (p *Optimizer) Step(params []Param) (Report, error) {
 	if !p.skipped {
 		for i := range p.groups {
 			g := &p.groups[i]
-			g.params.round(g.options, factor, g.options.rhoAt(g.step+1))
+			g.coeffs.round(g.options, factor, g.options.rhoAt(g.step+1))
 		}
 	}
 	if !p.skipped || p.ZeroGrad {
@@ -247,22 +247,24 @@ func (p *Optimizer) moveUnit(unit int) {
 		if at.tensor == to.tensor {
 			end = to.at
 		}
-		st, g := param.State, &p.groups[p.group[i]].params
+		st, g := param.State, &p.groups[p.group[i]].coeffs
 		if at.at == 0 && !p.skipped {
 			st.Step++
 		}
 		c := g.call(param.Theta, param.Grad, st)
+		c.at = at.at
 		if !p.ZeroGrad {
-			part := c.part(at.at, end)
-			part.run(p.elements)
+			c.n = end - at.at
+			c.run(p.elements)
 			continue
 		}
 		for start := at.at; start < end; start += chunk {
-			part := c.part(start, min(start+chunk, end))
+			next := min(start+chunk, end)
 			if !p.skipped {
-				part.run(p.elements)
+				c.n = next - start
+				c.run(p.elements)
 			}
-			clear(part.slice(part.grad))
+			clear(param.Grad[start:next])
 		}
 	}
 }

@@ -273,9 +273,9 @@ func (o *RMSProp) Update(theta, grad []float32, st *State) {
 	if !o.valid() || len(grad) != len(theta) || !o.fits(st, len(theta)) || !tensorApart(theta, grad, st) {
 		panic(o.problem(theta, grad, st))
 	}
-	var p params
-	p.round(o, 1, o.rhoAt(st.Step+1))
-	c := p.call(theta, grad, st)
+	var k coeffs
+	k.round(o, 1, o.rhoAt(st.Step+1))
+	c := k.call(theta, grad, st)
 	c.run(c.n)
 	st.Step++
 }

@@ -25,26 +25,17 @@ func (o *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width
 		!o.fits(st, len(theta)) || !tensorApart(theta, grad, st) || checkRows(rows, len(theta)/width) != nil {
 		panic(o.rowsProblem(theta, grad, st, rows, width))
 	}
-	var p params
-	p.round(o, 1, o.rhoAt(st.Step+1))
-	table := p.call(theta, grad, st)
+	var k coeffs
+	k.round(o, 1, o.rhoAt(st.Step+1))
+	table := k.call(theta, grad, st)
 	for i := 0; i < len(rows); {
 		first := i
 		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
 		}
-		c := table.rows(rows[first]*width, first*width, (i-first)*width)
+		c := table.part(rows[first]*width, first*width, (i-first)*width)
 		c.run(c.n)
 	}
 	st.Step++
-}
-
-// rows is the step on n elements from at, whose gradients begin at atGrad.
-func (c call) rows(at, atGrad, n int) call {
-	grad := behind(c.grad, atGrad)
-	c.grad = c.theta // its own rows may end before
-	c = c.part(at, at+n)
-	c.grad = grad
-	return c
 }
 
 // rowsProblem says what UpdateRows has found wrong.

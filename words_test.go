@@ -63,7 +63,7 @@ func TestWords(t *testing.T) {
 	// Where there are none they cannot be wrong.
 	for _, file := range []string{"kernel_arm64.s", "family_arm64.s", "family_neon.h"} {
 		if source, err := os.ReadFile(file); err != nil || strings.Contains(string(source), "WORD") {
-			t.Errorf("%s has WORDs that no test looks at, or %v", file, err)
+			t.Errorf("%s has WORDs that no test trials at, or %v", file, err)
 		}
 	}
 }
