@@ -209,8 +209,8 @@ func (r *RMSProp) checkState(errs *argumentErrors, st *State, n int, theta strin
 	} else if !r.Centered && m != 0 {
 		errs.addf("MeanGrad", Length(m), "0 without Centered")
 	}
-	if b := len(st.Momentum); b != n && (b != 0 || r.Momentum != 0) {
-		errs.addf("Momentum", Length(b), "%d (len(%s)) with Momentum = %v", n, theta, r.Momentum)
+	if b := len(st.MomentumBuffer); b != n && (b != 0 || r.Momentum != 0) {
+		errs.addf("MomentumBuffer", Length(b), "%d (len(%s)) with Momentum = %v", n, theta, r.Momentum)
 	}
 }
 
@@ -225,7 +225,7 @@ func (r *RMSProp) checkTensor(errs *argumentErrors, theta, grad []float32, st *S
 	(*errs)[before:].within("st.")
 	if !tensorApart(theta, grad, st) {
 		errs.overlaps(appendTensor(nil, 0, theta, grad, st, false), func(slice int32) (tensor, name string) {
-			return "", [...]string{"theta", "grad", "st.MeanSquare", "st.MeanGrad", "st.Momentum"}[slice]
+			return "", [...]string{"theta", "grad", "st.MeanSquare", "st.MeanGrad", "st.MomentumBuffer"}[slice]
 		})
 	}
 }
@@ -339,14 +339,14 @@ func appendTensor(spans []span, i int, theta, grad []float32, st *State, gradWri
 	if st != nil {
 		spans = appendSpan(spans, st.MeanSquare, i*slicesPerTensor+2, true)
 		spans = appendSpan(spans, st.MeanGrad, i*slicesPerTensor+3, true)
-		spans = appendSpan(spans, st.Momentum, i*slicesPerTensor+4, true)
+		spans = appendSpan(spans, st.MomentumBuffer, i*slicesPerTensor+4, true)
 	}
 	return spans
 }
 
 // tensorApart reports whether no two slices of a tensor overlap in memory.
 func tensorApart(theta, grad []float32, st *State) bool {
-	s, m, b := st.MeanSquare, st.MeanGrad, st.Momentum
+	s, m, b := st.MeanSquare, st.MeanGrad, st.MomentumBuffer
 	return !overlap(theta, grad) && !overlap(theta, s) && !overlap(grad, s) &&
 		(len(m) == 0 || !overlap(m, theta) && !overlap(m, grad) && !overlap(m, s)) &&
 		(len(b) == 0 || !overlap(b, theta) && !overlap(b, grad) && !overlap(b, s) && !overlap(b, m))

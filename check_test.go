@@ -149,13 +149,13 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, want 4 (len(theta))"},
 		{func(c *call) { c.d.s = c.d.s[:3] }, "len(st.MeanSquare) = 3, want 4 (len(theta))"},
 		{func(c *call) { c.d.m = c.d.m[:3] }, "len(st.MeanGrad) = 3, want 4 (len(theta)) with Centered"},
-		{func(c *call) { c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, want 4 (len(theta)) with Momentum = 0.9"},
+		{func(c *call) { c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0.9"},
 		{func(c *call) { c.d.m = nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered"},
-		{func(c *call) { c.d.b = nil }, "len(st.Momentum) = 0, want 4 (len(theta)) with Momentum = 0.9"},
+		{func(c *call) { c.d.b = nil }, "len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9"},
 		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered" +
-			"\nkernel: len(st.Momentum) = 0, want 4 (len(theta)) with Momentum = 0.9"},
+			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered"},
-		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, want 4 (len(theta)) with Momentum = 0"},
+		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0"},
 		{func(c *call) { c.step = -1 }, "st.Step = -1, want 0 or more"},
 		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},
 		{func(c *call) { c.d.s = c.d.theta }, overlapping("theta", "st.MeanSquare", 0)},
@@ -163,10 +163,10 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.m = c.memory[1:5] }, overlapping("theta", "st.MeanGrad", 4)},
 		{func(c *call) { c.d.m = c.memory[9:13] }, overlapping("grad", "st.MeanGrad", 4)},
 		{func(c *call) { c.d.s = c.memory[11:15] }, overlapping("grad", "st.MeanSquare", 12)},
-		{func(c *call) { c.d.b = c.memory[3:7] }, overlapping("theta", "st.Momentum", 12)},
-		{func(c *call) { c.d.b = c.memory[11:15] }, overlapping("grad", "st.Momentum", 12)},
-		{func(c *call) { c.d.b = c.memory[17:21] }, overlapping("st.MeanSquare", "st.Momentum", 4)},
-		{func(c *call) { c.d.b = c.memory[25:29] }, overlapping("st.MeanGrad", "st.Momentum", 4)},
+		{func(c *call) { c.d.b = c.memory[3:7] }, overlapping("theta", "st.MomentumBuffer", 12)},
+		{func(c *call) { c.d.b = c.memory[11:15] }, overlapping("grad", "st.MomentumBuffer", 12)},
+		{func(c *call) { c.d.b = c.memory[17:21] }, overlapping("st.MeanSquare", "st.MomentumBuffer", 4)},
+		{func(c *call) { c.d.b = c.memory[25:29] }, overlapping("st.MeanGrad", "st.MomentumBuffer", 4)},
 	}
 	tables := []refusal{
 		{func(c *call) { c.rows = []int{2, 0} }, "rows[0] = 2, want a row of theta, in [0, 2)"},
@@ -174,7 +174,7 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.rows = []int{1, 1} }, "rows[1] = 1, want each row once, which rows[0] is already"},
 		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, want 2 (len(rows)*width)"},
 		{func(c *call) { c.rows = []int{0, 1}; c.d.grad = make([]float32, 5) }, "len(grad) = 5, want 4 (len(rows)*width)"},
-		{func(c *call) { c.rows = []int{0}; c.d.grad = c.memory[35:37] }, overlapping("st.Momentum", "grad", 12)},
+		{func(c *call) { c.rows = []int{0}; c.d.grad = c.memory[35:37] }, overlapping("st.MomentumBuffer", "grad", 12)},
 	}
 	forEachISA(t, func(t *testing.T) {
 		take := func(test refusal, step func(c *call, st *State)) {
@@ -245,7 +245,7 @@ func TestOverlapOfSlices(t *testing.T) {
 	}
 	o := Keras()
 	o.UpdateRows(memory[:4], memory[2:2], &State{MeanSquare: memory[8:12]}, nil, 2)
-	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], Momentum: memory[6:6]})
+	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], MomentumBuffer: memory[6:6]})
 	o.Update(memory[1:1], memory[2:2], &State{MeanSquare: memory[3:3]})
 	Update(memory[1:1], memory[2:2], memory[3:3], 0.1, 0.9, 1e-7)
 	Update(nil, []float32{}, nil, 0.1, 0.9, 1e-7)

@@ -29,7 +29,7 @@ func ExampleRMSProp() {
 	st := o.NewState(len(theta))
 	for range 2 {
 		o.Update(theta, []float32{3}, st) // s = 0.9*1 + 0.1*1² = 1, b = 0.5*b - 1, theta = theta - 0.1*0.1*theta - 0.1*b
-		fmt.Printf("theta = %.4f, s = %.1f, b = %.1f\n", theta[0], st.MeanSquare[0], st.Momentum[0])
+		fmt.Printf("theta = %.4f, s = %.1f, b = %.1f\n", theta[0], st.MeanSquare[0], st.MomentumBuffer[0])
 	}
 	// Output:
 	// theta = 1.0900, s = 1.0, b = -1.0

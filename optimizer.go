@@ -349,7 +349,7 @@ func (p *Optimizer) check(params []Param) error {
 			missing = missing || !idle
 			same = same && k.s == 0
 		} else {
-			same = same && address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.Momentum) == k.b
+			same = same && address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.MomentumBuffer) == k.b
 			if o.BiasCorrection {
 				step = st.Step
 			}
@@ -450,7 +450,7 @@ func (p *Optimizer) learn(params []Param) bool {
 		param, k := &params[i], &p.known[i]
 		*k = knownTensor{n: len(param.Theta), theta: address(param.Theta), grad: address(param.Grad)}
 		if st := param.State; st != nil {
-			k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.Momentum)
+			k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.MomentumBuffer)
 		}
 		p.written = appendTensor(p.written, i, param.Theta, nil, param.State, false)
 		p.elements += k.n
@@ -513,7 +513,7 @@ func (p *Optimizer) findOverlaps(errs *argumentErrors, params []Param) {
 	}
 	errs.overlaps(spans, func(slice int32) (tensor, name string) {
 		i := int(slice / slicesPerTensor)
-		return params[i].name(i), [...]string{"Theta", "Grad", "State.MeanSquare", "State.MeanGrad", "State.Momentum"}[slice%slicesPerTensor]
+		return params[i].name(i), [...]string{"Theta", "Grad", "State.MeanSquare", "State.MeanGrad", "State.MomentumBuffer"}[slice%slicesPerTensor]
 	})
 }
 
@@ -573,7 +573,7 @@ func (p *Optimizer) makeStates(params []Param) {
 			st.MeanGrad = take()
 		}
 		if o.Momentum != 0 {
-			st.Momentum = take()
+			st.MomentumBuffer = take()
 		}
 		param.State = st
 	}

@@ -236,7 +236,7 @@ func (p *params) masked(centered bool) uint32 {
 // call is a step on a tensor and its state.
 func (p *params) call(theta, grad []float32, st *State) (c call) {
 	c.theta, c.grad, c.s = first(theta), first(grad), first(st.MeanSquare)
-	c.m, c.b = first(st.MeanGrad), first(st.Momentum)
+	c.m, c.b = first(st.MeanGrad), first(st.MomentumBuffer)
 	c.n, c.layout, c.p = len(theta), layoutPlain, p
 	if c.b != nil { // it is kept though momentum be 0
 		c.layout |= layoutMomentum

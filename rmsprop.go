@@ -162,10 +162,10 @@ func GoMLX() RMSProp {
 // Training resumed from it continues bit for bit, on another CPU and with another
 // number of workers, too.
 type State struct {
-	Step       int       // how many steps have been taken; BiasCorrection goes by it
-	MeanSquare []float32 // s: running mean of grad²
-	MeanGrad   []float32 // m: running mean of grad, only with Centered
-	Momentum   []float32 // b: momentum buffer; must be there with Momentum
+	Step           int       // how many steps have been taken; BiasCorrection goes by it
+	MeanSquare     []float32 // s: running mean of grad²
+	MeanGrad       []float32 // m: running mean of grad, only with Centered
+	MomentumBuffer []float32 // b: momentum buffer; must be there with Momentum
 }
 
 // Validate returns nil, or an [*ArgumentError] that names every field that is out
@@ -190,7 +190,7 @@ func (r *RMSProp) NewState(n int) *State {
 		st.MeanGrad = staggered(n, 2)
 	}
 	if r.Momentum != 0 {
-		st.Momentum = staggered(n, 3)
+		st.MomentumBuffer = staggered(n, 3)
 	}
 	return st
 }

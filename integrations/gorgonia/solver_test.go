@@ -102,7 +102,7 @@ func bits(t *testing.T, model []*leaf, states map[string]*kernel.State) (all []u
 		if states[l.name] != nil {
 			st = *states[l.name]
 		}
-		for _, x := range [][]float32{elements(t, l.value), elements(t, l.grad), st.MeanSquare, st.MeanGrad, st.Momentum} {
+		for _, x := range [][]float32{elements(t, l.value), elements(t, l.grad), st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
 			for _, v := range x {
 				all = append(all, math.Float32bits(v))
 			}

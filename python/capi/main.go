@@ -77,7 +77,7 @@ func nameInC(name string) string {
 // namesInC has the fields that kernel.h calls otherwise.
 var namesInC = map[string]string{
 	"Theta": "theta", "Grad": "grad",
-	"State.MeanSquare": "mean_square", "State.MeanGrad": "mean_grad", "State.Momentum": "momentum",
+	"State.MeanSquare": "mean_square", "State.MeanGrad": "mean_grad", "State.MomentumBuffer": "momentum",
 	"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum",
 	"WeightDecay": "weight_decay", "LossScale": "loss_scale", "ClipValue": "clip_value",
 }
