@@ -24,7 +24,7 @@ func TestAllocs(t *testing.T) {
 					onStack.MeanGrad = meanGrad[:]
 				}
 				if m.Momentum != 0 {
-					onStack.Momentum = b[:]
+					onStack.MomentumBuffer = b[:]
 				}
 				m.Update(theta[:], grad[:], &onStack)
 				if err := m.Validate(); err != nil {

@@ -230,7 +230,7 @@ func (k *coeffs) masked(centered bool) uint32 {
 // call is a step on a tensor and its state.
 func (k *coeffs) call(theta, grad []float32, st *State) (c call) {
 	c.theta, c.grad, c.s = first(theta), first(grad), first(st.MeanSquare)
-	c.m, c.b = first(st.MeanGrad), first(st.Momentum)
+	c.m, c.b = first(st.MeanGrad), first(st.MomentumBuffer)
 	c.n, c.layout, c.coeffs = len(theta), layoutPlain, k
 	if c.b != nil { // it is kept though momentum be 0
 		c.layout |= layoutMomentum

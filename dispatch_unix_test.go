@@ -109,11 +109,13 @@ func TestEmptyReadsNothing(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		for name, f := range map[string]func(){
-			"Update":         func() { Update(empty, empty, empty, 0.1, 0.9, 1e-7) },
-			"SumSquares":     func() { SumSquares(empty) },
-			"RMSProp.Update": func() { everything.Update(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}) },
+			"Update":     func() { Update(empty, empty, empty, 0.1, 0.9, 1e-7) },
+			"SumSquares": func() { SumSquares(empty) },
+			"RMSProp.Update": func() {
+				everything.Update(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, MomentumBuffer: empty})
+			},
 			"RMSProp.UpdateRows": func() {
-				everything.UpdateRows(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, Momentum: empty}, nil, 1)
+				everything.UpdateRows(empty, empty, &State{MeanSquare: empty, MeanGrad: empty, MomentumBuffer: empty}, nil, 1)
 			},
 			"Optimizer.Step": func() {
 				mustStep(t, &Optimizer{Options: everything, ClipNorm: 1, ZeroGrad: true}, []Param{{Theta: empty, Grad: empty}})

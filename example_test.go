@@ -33,10 +33,13 @@ func ExampleArgumentError() {
 		var wrong *kernel.ArgumentError
 		if err, ok := recover().(error); ok && errors.As(err, &wrong) {
 			fmt.Println(wrong.Error())
+			fmt.Println(wrong.Name, wrong.Value == kernel.Length(3), wrong.Want)
 		}
 	}()
 	kernel.Update(make([]float32, 4), make([]float32, 3), make([]float32, 4), 0.1, 0.9, 1e-7)
-	// Output: kernel: len(grad) = 3, len(theta) = 4: lengths must be equal
+	// Output:
+	// kernel: len(grad) = 3, want 4 (len(theta))
+	// grad true 4 (len(theta))
 }
 
 // The bits do not depend on the implementation.

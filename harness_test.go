@@ -161,7 +161,9 @@ func (d tensorData) slice(start, end int) tensorData {
 	return d.replace(func(_ int, x []float32) []float32 { return part(x, start, end) })
 }
 
-func (d tensorData) state() *State { return &State{MeanSquare: d.s, MeanGrad: d.m, Momentum: d.b} }
+func (d tensorData) state() *State {
+	return &State{MeanSquare: d.s, MeanGrad: d.m, MomentumBuffer: d.b}
+}
 
 func (d tensorData) requireSame(t testing.TB, where any, want tensorData) {
 	t.Helper()
@@ -175,7 +177,7 @@ func (d tensorData) requireSame(t testing.TB, where any, want tensorData) {
 // allocate returns the slices that o needs, of n elements.
 func (o *RMSProp) allocate(n int) tensorData {
 	st := o.NewState(n)
-	return tensorData{make([]float32, n), make([]float32, n), st.MeanSquare, st.MeanGrad, st.Momentum}
+	return tensorData{make([]float32, n), make([]float32, n), st.MeanSquare, st.MeanGrad, st.MomentumBuffer}
 }
 
 // arena is memory with a slice of any offset in it and a canary around.

@@ -78,8 +78,8 @@ func Update[F Float](theta, grad, s []float32, lr, rho, eps F) {
 func update(theta, grad, s []float32, lr, rho, eps float64) {
 	if len(grad) != len(theta) || len(s) != len(theta) ||
 		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
-		!rateInRange(lr) || !isShare(rho) || !inRange(eps) {
-		panic(problem(theta, grad, s, lr, rho, eps))
+		!isRate(lr) || !isShare(rho) || !isFinite(eps) {
+		panic(updateErrors(theta, grad, s, lr, rho, eps))
 	}
 	var k coeffs
 	k.roundUpdate(lr, rho, eps)
