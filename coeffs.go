@@ -143,16 +143,21 @@ func meanThresholds(rho, c float32) (minGrad, minMean threshold) {
 	last := &lastThresholds
 	minGrad, minMean = threshold(last.minGrad.Load()), threshold(last.minMean.Load())
 	g, below := minGrad.float(), (minGrad - 1).float()
-	if !(float32(c*float32(g*g)) >= minNormal && (float32(c*float32(below*below)) < minNormal || g == minRoot)) {
+	if !(reaches(c, g*g) && (g == minRoot || !reaches(c, below*below))) {
 		minGrad = reachSquared(c)
 		last.minGrad.Store(uint32(minGrad))
 	}
-	s, below := minMean.float(), (minMean - 1).float()
-	if !(float32(rho*s) >= minNormal && (float32(rho*below) < minNormal || s == minNormal)) {
+	if !(reaches(rho, minMean.float()) && (minMean.float() == minNormal || !reaches(rho, (minMean-1).float()))) {
 		minMean = reach(rho, minNormal)
 		last.minMean.Store(uint32(minMean))
 	}
 	return minGrad, minMean
+}
+
+// reaches reports whether k*x, rounded to float32, is minNormal or more. In float64 the
+// product is exact, and no operation is slow for being subnormal in float32.
+func reaches(k, x float32) bool {
+	return float64(k)*float64(x) >= minNormal-0x1p-150 // a tie, which goes to minNormal
 }
 
 // roundUpdate sets k to the numbers of [Update]. 1 - rho is subtracted in float64:

@@ -141,7 +141,11 @@ type Report struct {
 // lines as their Theta does. Where states come from elsewhere and lie otherwise,
 // two workers may write to one line at the border between their parts: never to
 // the same element, so that this costs a little time and no bits.
-func (p *Optimizer) Step(params []Param) (Report, error) {
+func (p *Optimizer) Step(params []Param) (report Report, err error) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { report, err = p.Step(params) })
+		return report, err
+	}
 	if err := p.check(params); err != nil {
 		return Report{}, err
 	}
@@ -150,7 +154,6 @@ func (p *Optimizer) Step(params []Param) (Report, error) {
 	}
 	p.params = params
 
-	var report Report
 	factor := 1.0
 	if p.ClipNorm != 0 || p.SkipNonFinite {
 		report.Norm = p.norm()
@@ -194,6 +197,10 @@ func (c *crew) run(workers, units int, do func(unit int)) {
 	if c.help == nil {
 		c.help = func() {
 			defer c.others.Done()
+			if floatMode() != defaultFloatMode {
+				inDefaultFloatMode(c.work)
+				return
+			}
 			c.work()
 		}
 	}

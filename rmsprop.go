@@ -225,6 +225,10 @@ func (r *RMSProp) begin(s []float32) {
 // starts no goroutine. Concurrent calls are safe on tensors that do not
 // overlap; grad may be shared.
 func (r *RMSProp) Update(theta, grad []float32, st *State) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { r.Update(theta, grad, st) })
+		return
+	}
 	wrong := argumentNames.checkLength(r.check(nil), 1, len(grad), len(theta))
 	r.checkTensor(wrong, theta, grad, st).panic()
 	var k coeffs

@@ -24,6 +24,10 @@ import (
 // where rows is unsorted and the table has more than 32,768 rows: one bit a row,
 // to find what is listed twice.
 func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { r.UpdateRows(theta, grad, st, rows, width) })
+		return
+	}
 	wrong := r.check(nil).width(width)
 	if width >= 1 {
 		if len(theta)%width != 0 {
@@ -63,7 +67,11 @@ func part(x []float32, start, end int) []float32 {
 // row is listed twice, and new slices otherwise. It panics with an
 // [*ArgumentError] if width is not positive or grad does not have a row for each
 // of rows.
-func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
+func CoalesceRows(grad []float32, rows []int, width int) (sums []float32, once []int) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { sums, once = CoalesceRows(grad, rows, width) })
+		return sums, once
+	}
 	var wrong *ArgumentError
 	wrong.width(width).panic()
 	wrong.rowsOf("grad", len(grad), rows, width).panic()
@@ -79,7 +87,7 @@ func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
 	if len(place) == len(rows) {
 		return grad, rows
 	}
-	sums, once := make([]float32, 0, len(place)*width), make([]int, 0, len(place))
+	sums, once = make([]float32, 0, len(place)*width), make([]int, 0, len(place))
 	for i, row := range rows {
 		more := grad[i*width:][:width]
 		if at := place[row]; at < len(once) {
