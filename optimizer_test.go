@@ -1,12 +1,13 @@
 package kernel
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 	"weak"
@@ -95,12 +96,14 @@ func TestOptimizer(t *testing.T) {
 					for j := range want {
 						states[j] = want[j].state()
 					}
-					opt := &Optimizer{Options: o, Workers: []int{0, 1, 2, 3, 8, 1 << 20}[i%6]}
+					opt := &Optimizer{Options: o, Workers: []int{0, 1, 2, 3, 8, 1 << 20}[i%6], LossScale: o.LossScale}
+					opt.Options.LossScale = 0
 					params := paramsOf(tensors, always)
 					for step := range 2 {
 						opt.Options.LR = o.LR / float64(1+step)
 						mustStep(t, opt, params)
 						one := opt.Options
+						one.LossScale = o.LossScale
 						for j, d := range want {
 							one.Update(d.theta, d.grad, states[j])
 						}
@@ -119,25 +122,21 @@ func TestOptimizer(t *testing.T) {
 
 // ---- A step, the plain way ----
 
+// plainGradient is the gradient of a tensor, of a table with each row once.
+func (p *Param) plainGradient() (grad []float32, rows []int) {
+	if p.Width == 0 || p.Grad == nil {
+		return p.Grad, nil
+	}
+	return CoalesceRows(p.Grad, p.Rows, p.Width)
+}
+
 // plainNorm is the norm of all gradients by the words of its contract.
-func plainNorm(p *Optimizer, params []Param) float64 {
-	scaleOf := func(param Param) float64 {
-		if s := param.options(p).LossScale; s != 0 {
-			return s
-		}
-		return 1
-	}
-	var scales []float64
-	for _, param := range params {
-		if len(param.Grad) > 0 {
-			scales = append(scales, scaleOf(param))
-		}
-	}
-	same := len(scales) > 0 && slices.Min(scales) == slices.Max(scales)
+func plainNorm(o *Optimizer, params []Param) float64 {
 	total := 0.0
 	for _, param := range params {
 		sum := 0.0
-		for block := range slices.Chunk(param.Grad, 4096) {
+		grad, _ := param.plainGradient()
+		for block := range slices.Chunk(grad, 4096) {
 			var lane [16]float64
 			for i, g := range block {
 				lane[i%16] += float64(float64(g) * float64(g))
@@ -148,48 +147,78 @@ func plainNorm(p *Optimizer, params []Param) float64 {
 			}
 			sum += (pairs[0] + pairs[2]) + (pairs[1] + pairs[3])
 		}
-		if !same {
-			sum /= scaleOf(param) * scaleOf(param)
-		}
 		total += sum
 	}
-	if same {
-		return math.Sqrt(total) / scales[0]
+	if o.LossScale != 0 {
+		return math.Sqrt(total) / o.LossScale
 	}
 	return math.Sqrt(total)
 }
 
+// plainOptions are those by which a tensor takes its steps.
+func plainOptions(o *Optimizer, p *Param) RMSProp {
+	r := *p.options(o)
+	if p.NoDecay {
+		r.WeightDecay = 0
+	}
+	if p.LRScale != 0 {
+		r.LR *= p.LRScale
+	}
+	r.LossScale = o.LossScale
+	return r
+}
+
 // plainStep is what Step does, as a loop over RMSProp.Update, without any check.
-func plainStep(p *Optimizer, params []Param) (report Report) {
+func plainStep(o *Optimizer, params []Param) (report Report) {
 	factor := 1.0
-	if p.ClipNorm != 0 || p.SkipNonFinite {
-		report.Norm = plainNorm(p, params)
-		report.Skipped = math.IsNaN(report.Norm) || math.IsInf(report.Norm, 0) || p.SkipNonFinite && report.Norm >= 0x1p64
-		if p.ClipNorm != 0 {
-			factor = min(1, p.ClipNorm/(report.Norm+1e-6))
+	if o.ClipNorm != 0 || o.SkipNonFinite {
+		report.Norm = plainNorm(o, params)
+		report.Skipped = math.IsNaN(report.Norm) || math.IsInf(report.Norm, 0) || o.SkipNonFinite && report.Norm >= 0x1p64
+		if o.ClipNorm != 0 {
+			factor = min(1, o.ClipNorm/(report.Norm+1e-6))
+		}
+		for i, param := range params {
+			notFinite := func(x float32) bool { return x-x != 0 }
+			if grad, _ := param.plainGradient(); slices.ContainsFunc(grad, notFinite) {
+				report.NonFinite = param.name(i)
+				break
+			}
 		}
 	}
 	for i := range params {
 		param := &params[i]
+		if param.State == nil {
+			param.State = new(State)
+		}
 		if param.Grad == nil && len(param.Theta) > 0 {
 			continue
 		}
-		o := param.options(p)
-		if param.State == nil {
-			param.State = o.NewState(len(param.Theta))
+		r := plainOptions(o, param)
+		if len(param.State.MeanSquare) != len(param.Theta) {
+			*param.State = *r.NewState(len(param.Theta))
 		}
 		st := param.State
+		grad, rows := param.plainGradient()
 		switch {
 		case report.Skipped:
+		case factor == 1 && param.Width == 0:
+			r.Update(param.Theta, grad, st)
 		case factor == 1:
-			o.Update(param.Theta, param.Grad, st)
+			r.UpdateRows(param.Theta, grad, st, rows, param.Width)
 		default:
 			st.Step++
-			p := o.rounded(factor, st.Step)
-			c := p.call(param.Theta, param.Grad, st)
-			c.run(c.n)
+			p := r.rounded(factor, st.Step)
+			if param.Width == 0 {
+				c := p.call(param.Theta, grad, st)
+				c.run(c.n)
+			}
+			for i, row := range rows {
+				in := func(x []float32) []float32 { return part(x, row*param.Width, (row+1)*param.Width) }
+				c := p.call(in(param.Theta), grad[i*param.Width:][:param.Width], &State{0, in(st.MeanSquare), in(st.MeanGrad), in(st.MomentumBuffer)})
+				c.run(c.n)
+			}
 		}
-		if p.ZeroGrad {
+		if o.ZeroGrad {
 			clear(param.Grad)
 		}
 	}
@@ -241,6 +270,7 @@ type script struct {
 	p      Optimizer
 	params []Param
 	own    []*RMSProp
+	made   map[uintptr]int // the lengths of the Thetas whose states the last step has made, by address
 }
 
 // newScript begins with a few tensors.
@@ -266,7 +296,6 @@ func (s *script) options() RMSProp {
 	o.Momentum = []float64{0, 0.9, 0.5}[s.choose(3)]
 	o.Nesterov = s.choose(2) == 0
 	o.WeightDecay = []float64{0, 0.01}[s.choose(2)]
-	o.LossScale = []float64{0, 1, 1024, 3}[s.choose(4)]
 	o.ClipValue = []float64{0, 0.25}[s.choose(2)]
 	o.Maximize = s.choose(4) == 0
 	o.BiasCorrection = s.choose(2) == 0
@@ -282,13 +311,41 @@ func (s *script) add() {
 		param.Options = &o
 		s.own = append(s.own, &o)
 	}
+	param.NoDecay = s.choose(4) == 0
+	param.LRScale = []float64{0, 0, 0.5, 2}[s.choose(4)]
+	if s.choose(3) == 0 {
+		param.Width = []int{1, 7, 48}[s.choose(3)]
+		param.Theta = param.Theta[:n-n%param.Width]
+		s.rows(&param)
+	}
 	s.params = append(s.params, param)
+}
+
+// rows draws the rows of a table's gradient, some of them twice.
+func (s *script) rows(p *Param) {
+	n := len(p.Theta) / p.Width
+	p.Rows = nil
+	if n > 0 {
+		p.Rows = make([]int, s.choose(2*n+1))
+	}
+	for i := range p.Rows {
+		p.Rows[i] = s.random.intn(n)
+	}
+	if s.choose(2) == 0 {
+		slices.Sort(p.Rows)
+	}
+	if s.choose(3) == 0 {
+		p.Rows = slices.Compact(p.Rows)
+	}
+	p.Grad = s.fill(make([]float32, len(p.Rows)*p.Width))
 }
 
 // change draws one change.
 func (s *script) change() {
 	p := &s.p
-	switch s.choose(20) {
+	switch s.choose(24) {
+	case 8:
+		p.LossScale = []float64{0, 1, 1024, 3}[s.choose(4)]
 	case 0:
 		p.Options.LR /= 2
 	case 1:
@@ -324,12 +381,16 @@ func (s *script) change() {
 	case 0:
 		param.Theta = slices.Clone(param.Theta)
 	case 1, 2:
-		param.Grad = s.fill(make([]float32, n))
+		if param.Width != 0 {
+			s.rows(param)
+		} else {
+			param.Grad = s.fill(make([]float32, n))
+		}
 	case 3, 4:
 		param.Grad = nil
 	case 5: // an infinity or a huge gradient
 		if len(param.Grad) > 0 {
-			param.Grad[s.choose(n)] = []float32{inf, nan, 0x1p64, 1e30}[s.choose(4)]
+			param.Grad[s.choose(len(param.Grad))] = []float32{inf, nan, 0x1p64, 1e30}[s.choose(4)]
 		}
 	case 6: // another state with the same content
 		if st != nil {
@@ -339,6 +400,10 @@ func (s *script) change() {
 		}
 	case 7:
 		param.State = nil
+	case 13:
+		if st != nil {
+			param.options(p).Adapt(st)
+		}
 	case 8:
 		j := s.choose(len(s.params))
 		s.params[i], s.params[j] = s.params[j], s.params[i]
@@ -346,18 +411,18 @@ func (s *script) change() {
 		s.params = slices.Delete(s.params, i, i+1)
 	case 10: // gradients change places
 		for j := range s.params {
-			if other := &s.params[j]; len(other.Theta) == n && j != i {
+			if other := &s.params[j]; len(other.Theta) == n && j != i && param.Width+other.Width == 0 {
 				param.Grad, other.Grad = other.Grad, param.Grad
 			}
 		}
 	case 11: // shared, which ZeroGrad forbids
 		for j := range s.params {
-			if other := &s.params[j]; !s.p.ZeroGrad && len(other.Theta) == n && j != i {
+			if other := &s.params[j]; !s.p.ZeroGrad && len(other.Theta) == n && j != i && param.Width+other.Width == 0 {
 				param.Grad = other.Grad
 			}
 		}
 	case 12: // shrinks
-		if n > 1 && st != nil && len(param.Grad) == n {
+		if n > 1 && !st.isNew() && len(param.Grad) == n && param.Width == 0 {
 			m := n - 1
 			param.Theta, param.Grad, st.MeanSquare = param.Theta[:m], param.Grad[:m], st.MeanSquare[:m]
 			st.MeanGrad, st.MomentumBuffer = st.MeanGrad[:min(m, len(st.MeanGrad))], st.MomentumBuffer[:min(m, len(st.MomentumBuffer))]
@@ -371,7 +436,7 @@ func (s *script) change() {
 			}
 		}
 		// A buffer that the state was made without.
-		if st := param.State; st != nil && param.options(p).Momentum != 0 && len(st.MomentumBuffer) == 0 {
+		if st := param.State; !st.isNew() && param.options(p).Momentum != 0 && len(st.MomentumBuffer) == 0 {
 			st.MomentumBuffer = make([]float32, len(param.Theta))
 		}
 	}
@@ -395,6 +460,26 @@ func (s *script) spoil() (restore func()) {
 		}
 	}
 	n := len(param.Theta)
+	if param.Width != 0 {
+		if len(param.Grad) == 0 {
+			return nil
+		}
+		param.Rows = slices.Clone(param.Rows)
+		row := &param.Rows[s.choose(len(param.Rows))]
+		switch s.choose(5) {
+		case 0:
+			*row = -1
+		case 1:
+			*row = n / param.Width
+		case 2:
+			param.Grad = append(slices.Clone(param.Grad), 0)
+		case 3:
+			param.Width = 0
+		case 4:
+			param.LRScale = -1
+		}
+		return restore
+	}
 	switch s.choose(10) {
 	case 0:
 		param.Grad = make([]float32, n+1)
@@ -448,14 +533,39 @@ func (s *script) step(t testing.TB, where any) {
 	} else if restore != nil {
 		restore()
 	}
-	want := cloneParams(s.params)
-	// Shared gradients are shared in the copy, too.
+	// A state that was thrown away as soon as it was made is missed.
+	again := false
+	for i := range s.params {
+		p := &s.params[i]
+		if n, made := s.made[address(p.Theta)]; made && n == len(p.Theta) && p.State.isNew() && !p.idle() {
+			again = true
+		}
+	}
+	if again {
+		before := cloneParams(s.params)
+		if _, err := s.p.Step(s.params); err == nil || !strings.Contains(err.Error(), ".State = nil, want the State that the last step made") {
+			t.Fatalf("%v: %v, though a state was thrown away", where, err)
+		}
+		requireSameParams(t, fmt.Sprint(where, ": after a state was thrown away"), s.params, before)
+		for i := range s.params {
+			if p := &s.params[i]; p.State.isNew() && !p.idle() {
+				p.State = p.options(&s.p).NewState(len(p.Theta))
+			}
+		}
+	}
+	s.made = map[uintptr]int{}
+	for _, p := range s.params {
+		if p.State.isNew() && !p.idle() && len(p.Theta) > 0 {
+			s.made[address(p.Theta)] = len(p.Theta)
+		}
+	}
+	want := cloneParams(s.params) // in which shared gradients are copied twice
 	wantReport := plainStep(&s.p, want)
 	report, err := s.p.Step(s.params)
 	if err != nil {
 		t.Fatalf("%v: %v", where, err)
 	}
-	if math.Float64bits(report.Norm) != math.Float64bits(wantReport.Norm) && report.Norm == report.Norm || report.Skipped != wantReport.Skipped {
+	if math.Float64bits(report.Norm) != math.Float64bits(wantReport.Norm) && report.Norm == report.Norm || report.Skipped != wantReport.Skipped || report.NonFinite != wantReport.NonFinite {
 		t.Fatalf("%v: %+v, want %+v", where, report, wantReport)
 	}
 	if report.Skipped { // states are made all the same
@@ -535,8 +645,8 @@ func TestOptimizerMakesStates(t *testing.T) {
 			plainStep(opt, want)
 		}
 		requireSameParams(t, "made", params, want)
-		if params[idle].State != nil {
-			t.Error("a state was made for a tensor without gradient")
+		if st := params[idle].State; st == nil || !reflect.DeepEqual(*st, State{}) {
+			t.Error("the state of a tensor without gradient is not an empty one")
 		}
 		var all []span
 		for i, param := range params[:idle] {
@@ -619,161 +729,13 @@ func TestOptimizerMomentumSchedule(t *testing.T) {
 	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
 	mustStep(t, opt, params)
 	opt.Options.Momentum = 0.9
-	requireStepError(t, opt, params, "len(params[0].State.MomentumBuffer) = 0, want 1 (len(Theta)) with Momentum = 0.9")
-}
-
-// ---- Work ----
-
-// No cache line of the thetas and of the states that Step makes is
-// written by two units of work, wherever the thetas lie.
-func TestOptimizerCacheLines(t *testing.T) {
-	r := random(t, 23)
-	rounds := 200
-	if testing.Short() {
-		rounds = 30
-	}
-	for round := range rounds {
-		o := Keras()
-		o.Centered = round%2 == 0
-		o.Momentum = float64(round%3) / 4
-		memory := make([]float32, 60_000)
-		var params []Param
-		for at := r.intn(40); ; {
-			n := []int{r.intn(4), r.intn(40), r.intn(20_000)}[r.intn(3)]
-			if at+n > len(memory) {
-				break
-			}
-			params = append(params, Param{Theta: memory[at : at+n], Grad: make([]float32, n)})
-			at += n + r.intn(3)*r.intn(30)
-		}
-		for i := range params { // in any order
-			j := r.intn(i + 1)
-			params[i], params[j] = params[j], params[i]
-		}
-		opt := &Optimizer{Options: o, Workers: 2}
-		mustStep(t, opt, params)
-		for range 2 {
-			owner := map[uintptr]int{}
-			elements, empty := 0, 0
-			for unit, from := range opt.cuts[:len(opt.cuts)-1] {
-				to := opt.cuts[unit+1]
-				for place := from.tensor; place <= min(to.tensor, len(opt.order)-1); place++ {
-					param := params[opt.order[place]]
-					start, end := 0, len(param.Theta)
-					if place == from.tensor {
-						start = from.at
-					}
-					if place == to.tensor {
-						end = to.at
-					}
-					elements += end - start
-					if len(param.Theta) == 0 {
-						if unit != len(opt.cuts)-2 {
-							t.Fatal("a tensor without elements is not in the last unit")
-						}
-						empty++
-					}
-					for _, x := range [][]float32{param.Theta, param.State.MeanSquare, param.State.MeanGrad, param.State.MomentumBuffer} {
-						if x = part(x, start, end); len(x) == 0 {
-							continue
-						}
-						first, behind := extent(x)
-						for line := first / lineSize; line <= (behind-1)/lineSize; line++ {
-							if before, ok := owner[line]; ok && before != unit {
-								t.Fatalf("units %d and %d write to one cache line", before, unit)
-							}
-							owner[line] = unit
-						}
-					}
-				}
-			}
-			for _, param := range params {
-				elements -= len(param.Theta)
-				if len(param.Theta) == 0 {
-					empty--
-				}
-			}
-			if elements != 0 || empty != 0 {
-				t.Fatalf("%d elements and %d empty tensors too many in %d units", elements, empty, len(opt.cuts)-1)
-			}
-			opt.cutTensors(params, 1+r.intn(500)) // and once more in smaller units
-		}
-	}
-}
-
-// The last unit of work is short against all the others, and there are units
-// for all, of one large tensor as of many small ones.
-func TestOptimizerUnits(t *testing.T) {
-	for _, test := range []struct{ tensors, size, workers, least, most int }{
-		{1, 8 << 20, 2, 128, 128}, {1, 4 << 20, 2, 64, 64}, {1, 4 << 20, 1, 1, 1}, {10_000, 100, 2, 60, 64}, {10_000, 100, 8, 200, 256},
-		{3, 1 << 20, 4, 128, 128}, {1, 100, 8, 1, 1}, {1000, 1, 8, 1, 1}, {300, 100, 8, 7, 8},
-	} {
-		var params []Param
-		for range test.tensors {
-			params = append(params, Param{Theta: make([]float32, test.size), Grad: make([]float32, test.size)})
-		}
-		opt := &Optimizer{Options: Keras(), Workers: test.workers}
-		for range 2 {
-			mustStep(t, opt, params)
-			if units := len(opt.cuts) - 1; units < test.least || units > test.most {
-				t.Errorf("%+v: %d units", test, units)
-			}
-			opt.Workers = 3 - 2*min(1, test.workers-1) // 3 for one worker, else 1
-			mustStep(t, opt, params)
-			if units := len(opt.cuts) - 1; opt.Workers == 1 && units != 1 || opt.Workers == 3 && units == 1 {
-				t.Errorf("%+v: %d units for %d workers from then on", test, units, opt.Workers)
-			}
-			opt.Workers = test.workers
-		}
-	}
-}
-
-// A step starts as many goroutines as it has use for: one less than there are
-// workers, and none for one worker or little work.
-func TestOptimizerGoroutines(t *testing.T) {
-	for _, test := range []struct{ tensors, size, idle, workers, want, norm int }{
-		{1, 1 << 20, 0, 1, 0, 0}, {1, 1 << 20, 0, 2, 1, 1}, {1, 1 << 20, 0, 3, 2, 2}, {1, 1 << 20, 0, 8, 7, 7},
-		{1, share - 1, 0, 8, 0, 0}, {1, 2*share - 1, 0, 8, 1, 0}, {1000, 1, 0, 8, 0, 0}, {1000, 100, 0, 4, 3, 3},
-		{1000, 100, 999, 4, 0, 0}, // one has a gradient
-		{0, 0, 0, 4, 0, 0},
-	} {
-		var params []Param
-		for i := range test.tensors {
-			param := Param{Theta: make([]float32, test.size), Grad: make([]float32, test.size)}
-			if i < test.idle {
-				param.Grad = nil
-			}
-			params = append(params, param)
-		}
-		opt := &Optimizer{Options: Keras(), Workers: test.workers}
-		mustStep(t, opt, params) // makes help
-		help := opt.crew.help
-		var started atomic.Int64
-		opt.crew.help = func() {
-			started.Add(1)
-			help()
-		}
-		mustStep(t, opt, params)
-		if n := int(started.Load()); n != test.want {
-			t.Errorf("%+v: %d goroutines started", test, n)
-		}
-		opt.ClipNorm = 1 // another round of work, for the norm
-		started.Store(0)
-		mustStep(t, opt, params)
-		if n := int(started.Load()); n != test.want+test.norm {
-			t.Errorf("%+v: with ClipNorm %d goroutines started", test, n)
-		}
-	}
-}
-
-func TestOptimizerWorkersDefault(t *testing.T) {
-	for _, procs := range []int{1, 3} {
-		withGOMAXPROCS(t, procs)
-		opt := &Optimizer{Options: Keras()}
-		mustStep(t, opt, []Param{{Theta: make([]float32, 100_000), Grad: make([]float32, 100_000)}})
-		if opt.workers != procs {
-			t.Errorf("%d workers with GOMAXPROCS = %d", opt.workers, procs)
-		}
+	requireStepError(t, opt, params, "len(params[0].State.MomentumBuffer) = 0, want 1 (len(Theta)) with Momentum = 0.9; Adapt adds it")
+	opt.Options.Adapt(params[0].State)
+	mustStep(t, opt, params)
+	opt.Options.Momentum = 0
+	opt.Options.Adapt(params[0].State)
+	if mustStep(t, opt, params); params[0].State.MomentumBuffer != nil {
+		t.Error("Adapt left the momentum buffer")
 	}
 }
 
@@ -829,7 +791,7 @@ func TestOptimizerErrors(t *testing.T) {
 				"len(params[2].State.MomentumBuffer) = 9, want 10 (len(Theta)) with Momentum = 0"}},
 		{func(p *Optimizer, params []Param) { params[1].Grad = []float32{}; params[2].State.MomentumBuffer = nil },
 			[]string{"len(params[1].Grad) = 0, want 10 (len(Theta))",
-				"len(params[2].State.MomentumBuffer) = 0, want 10 (len(Theta)) with Momentum = 0.9"}},
+				"len(params[2].State.MomentumBuffer) = 0, want 10 (len(Theta)) with Momentum = 0.9; Adapt adds it"}},
 		{func(p *Optimizer, params []Param) { params[1].Theta = nil },
 			[]string{"len(params[1].Grad) = 10, want 0 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanGrad = at(90) },
@@ -880,6 +842,7 @@ func TestOptimizerErrors(t *testing.T) {
 			opt.Options.Momentum = 0.9
 			if known {
 				mustStep(t, opt, params)
+				mustStep(t, opt, params)
 				params[1].State = nil
 			}
 			if i == 5 { // whose options have no momentum
@@ -906,7 +869,7 @@ func TestOptimizerMovedIntoAnother(t *testing.T) {
 	newParams := func() []Param {
 		memory := make([]float32, 80)
 		take := func() (x []float32) { x, memory = memory[:4:4], memory[4:]; return x }
-		o := RMSProp{Centered: true, Momentum: 0.5}
+		o := RMSProp{Rho: 0.9, Centered: true, Momentum: 0.5}
 		var params []Param
 		for range 4 {
 			params = append(params, Param{Theta: take(), Grad: take(),
@@ -923,7 +886,7 @@ func TestOptimizerMovedIntoAnother(t *testing.T) {
 			if i == j || i%slicesPerTensor == 1 && j%slicesPerTensor == 1 {
 				continue
 			}
-			opt, params := &Optimizer{}, newParams()
+			opt, params := &Optimizer{Options: Keras()}, newParams()
 			mustStep(t, opt, params)
 			own := *place(params, i)
 			*place(params, i) = *place(params, j)
@@ -994,26 +957,26 @@ func TestOptimizerRemembers(t *testing.T) {
 	opt := &Optimizer{Options: Keras()}
 	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}, {Theta: []float32{1}, Grad: []float32{1}}}
 	mustStep(t, opt, params)
-	opt.written[0].slice += 1000 // a mark, that to learn anew would remove
+	opt.places.written[0].slice += 1000 // a mark, that to learn anew would remove
 	params[0].Grad = nil
 	mustStep(t, opt, params)
 	params[0].Grad = []float32{3}
 	mustStep(t, opt, params)
 	opt.ZeroGrad = true
 	mustStep(t, opt, params)
-	opt.grads[0].slice += 1000
+	opt.places.grads[0].slice += 1000
 	mustStep(t, opt, params)
-	if len(opt.moved) > 0 || opt.grads[0].slice < 1000 {
+	if len(opt.places.moved) > 0 || opt.places.grads[0].slice < 1000 {
 		t.Error("gradients that have not moved were learnt anew")
 	}
 	opt.Options.LR, opt.Workers, opt.ClipNorm = 1, 2, 1
 	mustStep(t, opt, params)
-	if opt.written[0].slice < 1000 {
+	if opt.places.written[0].slice < 1000 {
 		t.Error("all was learnt anew")
 	}
 	params[0].Theta = []float32{1}
 	mustStep(t, opt, params)
-	if opt.written[0].slice >= 1000 {
+	if opt.places.written[0].slice >= 1000 {
 		t.Error("a theta that has moved was not learnt")
 	}
 }
@@ -1087,34 +1050,25 @@ func TestOptimizerKeepsNothing(t *testing.T) {
 func TestOptimizerNorm(t *testing.T) {
 	r := random(t, 25)
 	tensors := newTensors(&r, &RMSProp{}, append(tensorSizes, 5*normBlock, normBlock, normBlock+1, 70*normBlock), true)
-	double, third := Keras(), Keras()
-	double.LossScale, third.LossScale = 2, 1.0/3
-	for _, options := range [][]*RMSProp{{nil}, {&double}, {nil, &double, &third}} {
+	for _, scale := range []float64{0, 2, 1.0 / 3} {
 		for _, extreme := range []float32{1, 1e30, 1e-30, 0x1p-149} {
 			params := paramsOf(tensors, always)
-			for i := range params {
-				params[i].Options = options[i%len(options)]
-				if i == 3 {
-					params[i].Grad = nil
-				} else if i == 4 {
-					params[i].Grad = slices.Clone(params[i].Grad)
-					params[i].Grad[7] *= extreme
-				}
-			}
-			reference := &Optimizer{Options: Keras(), ClipNorm: 1}
+			params[3].Grad = nil
+			params[4].Grad = slices.Clone(params[4].Grad)
+			params[4].Grad[7] *= extreme
+			reference := &Optimizer{Options: Keras(), ClipNorm: 1, LossScale: scale}
 			want := plainNorm(reference, params)
 			exact := 0.0
 			for _, param := range params {
-				scale := param.options(reference).lossScale()
 				for _, g := range param.Grad {
-					exact += float64(g) / scale * float64(g) / scale
+					exact += float64(g) * float64(g)
 				}
 			}
-			if math.Abs(want-math.Sqrt(exact)) > 1e-12*want {
-				t.Fatalf("norm %v, want %v", want, math.Sqrt(exact))
+			if exact = math.Sqrt(exact) / cmp.Or(scale, 1); math.Abs(want-exact) > 1e-12*want {
+				t.Fatalf("norm %v, want %v", want, exact)
 			}
 			for _, workers := range []int{1, 2, 3, 8} {
-				opt := &Optimizer{Options: Keras(), Workers: workers, ClipNorm: 1}
+				opt := &Optimizer{Options: Keras(), Workers: workers, ClipNorm: 1, LossScale: scale}
 				for range 3 {
 					if got := mustStep(t, opt, params).Norm; got != want {
 						t.Errorf("%d workers: norm %v, want %v", workers, got, want)
@@ -1128,7 +1082,7 @@ func TestOptimizerNorm(t *testing.T) {
 		t.Errorf("norm %v, which nobody has asked for", report.Norm)
 	}
 	// Of one element it is exact.
-	opt.ClipNorm, opt.Options.LossScale = math.Inf(1), 3
+	opt.ClipNorm, opt.LossScale = math.Inf(1), 3
 	one := []Param{{Theta: []float32{1}, Grad: []float32{-0.1}}}
 	want := float64(float32(0.1)) / 3
 	if got := mustStep(t, opt, one).Norm; got != want {
@@ -1156,7 +1110,7 @@ func TestOptimizerSkips(t *testing.T) {
 			for _, workers := range []int{1, 2, 3, 8} {
 				for _, at := range []int{0, n - 1, n} {
 					opt := &Optimizer{Options: Keras(), Workers: workers, ClipNorm: test.clip, SkipNonFinite: test.skip, ZeroGrad: zero}
-					opt.Options.LossScale = test.scale
+					opt.LossScale = test.scale
 					params := []Param{{Theta: []float32{1, 2}, Grad: make([]float32, 2)},
 						{Theta: make([]float32, n), Grad: make([]float32, n)}, {Theta: []float32{3}, Grad: make([]float32, 1)}}
 					mustStep(t, opt, params)
@@ -1194,7 +1148,7 @@ func TestOptimizerClipNormParity(t *testing.T) {
 		for _, scale := range []float64{1, 3} {
 			r := random(t, 26)
 			opt := &Optimizer{Options: f.preset, ClipNorm: clip, Workers: 2}
-			opt.Options.LossScale = scale
+			opt.LossScale = scale
 			var params []Param
 			var refs [][]reference
 			var largest [][]float64
