@@ -121,8 +121,8 @@ type Report struct {
 // To add tensors later, list them: their states begin with the step in which they
 // first have a gradient. To save a training, save the states along with the
 // thetas. It can be resumed with another number of workers and on another CPU. A
-// Param that was made again without the State that the last step has made for the
-// same Theta is an error.
+// // Param that is made again for every step loses its State: the third step on the
+// same Theta without one returns an error.
 //
 // Large tensors are divided among the workers, small ones put together, so that
 // the workers finish at the same time. A worker takes whole cache lines of 64
@@ -230,8 +230,10 @@ func (o *Optimizer) check(params []Param) (same, missing bool, wrong *ArgumentEr
 		isNew := p.State.isNew()
 		if isNew && len(p.Theta) > 0 {
 			missing = missing || p.State == nil || !idle
-			if !idle && known.justMade(p.Theta) {
+			if made, again := known.made(p.Theta); again && !idle {
 				here = here.add("State", nil, "the State that the last step made for this Theta: keep the Param")
+			} else if made {
+				t.remade = append(t.remade, int32(i))
 			}
 		} else if p.State == nil {
 			missing = true
@@ -334,6 +336,7 @@ func (o *Optimizer) makeStates(params []Param) {
 		}
 	}
 	states, memory := make([]State, missing), newStateMemory(elements)
+	step := o.places.steps + 1
 	made := make([]bool, len(params))
 	for _, i := range o.places.order {
 		p := &params[i]
@@ -349,8 +352,11 @@ func (o *Optimizer) makeStates(params []Param) {
 	o.places.known = true
 	for i := range made {
 		if made[i] {
-			o.places.tensors[i].made = o.places.steps + 1
+			o.places.tensors[i].made = step
 		}
+	}
+	for _, i := range o.task.remade {
+		o.places.tensors[i].madeAgain = made[i]
 	}
 }
 

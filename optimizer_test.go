@@ -270,8 +270,12 @@ type script struct {
 	p      Optimizer
 	params []Param
 	own    []*RMSProp
-	made   map[uintptr]int // the lengths of the Thetas whose states the last step has made, by address
+	made   map[uintptr]madeState // by address of Theta
 }
+
+// madeState is of a Theta of n elements whose state the last step has made, and so
+// many steps before it.
+type madeState struct{ n, times int }
 
 // newScript begins with a few tensors.
 func newScript(choose func(n int) int) *script {
@@ -533,13 +537,12 @@ func (s *script) step(t testing.TB, where any) {
 	} else if restore != nil {
 		restore()
 	}
-	// A state that was thrown away as soon as it was made is missed.
+	// A state that is thrown away as soon as it was made, twice, is missed.
 	again := false
 	for i := range s.params {
 		p := &s.params[i]
-		if n, made := s.made[address(p.Theta)]; made && n == len(p.Theta) && p.State.isNew() && !p.idle() {
-			again = true
-		}
+		m := s.made[address(p.Theta)]
+		again = again || m.times > 1 && m.n == len(p.Theta) && p.State.isNew() && !p.idle()
 	}
 	if again {
 		before := cloneParams(s.params)
@@ -553,10 +556,15 @@ func (s *script) step(t testing.TB, where any) {
 			}
 		}
 	}
-	s.made = map[uintptr]int{}
+	before := s.made
+	s.made = map[uintptr]madeState{}
 	for _, p := range s.params {
 		if p.State.isNew() && !p.idle() && len(p.Theta) > 0 {
-			s.made[address(p.Theta)] = len(p.Theta)
+			m := madeState{len(p.Theta), 1}
+			if b := before[address(p.Theta)]; b.n == m.n {
+				m.times += b.times
+			}
+			s.made[address(p.Theta)] = m
 		}
 	}
 	want := cloneParams(s.params) // in which shared gradients are copied twice

@@ -27,7 +27,8 @@ type place struct {
 	grad           uintptr
 	gradLength     int
 	isTable        bool
-	made           int // the step that made its state, 0 if none did
+	made           int  // the step that has made its state, 0 if none did
+	madeAgain      bool // so has the step before
 }
 
 func placeOf(p *Param) place {
@@ -132,12 +133,14 @@ func (p *places) gradientsApart(params []Param) bool {
 	return p.gradsApart
 }
 
-// justMade reports whether the last step has made a state for theta.
-func (p *places) justMade(theta []float32) bool {
+// made reports whether the last step has made a state for theta, and the one before
+// as well.
+func (p *places) made(theta []float32) (made, again bool) {
 	at, found := slices.BinarySearchFunc(p.written, address(theta), func(s span, a uintptr) int { return cmp.Compare(s.start, a) })
 	if !p.known || !found || p.written[at].slice%slicesPerTensor != 0 {
-		return false
+		return false, false
 	}
 	k := &p.tensors[p.written[at].slice/slicesPerTensor]
-	return k.n == len(theta) && k.made == p.steps
+	made = k.n == len(theta) && k.made == p.steps
+	return made, made && k.madeAgain
 }

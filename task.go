@@ -17,6 +17,7 @@ type task struct {
 	sums    rowSums // what their gradients are added up in
 	active  int     // elements that have a gradient
 	skipped bool
+	remade  []int32 // tensors whose states the last step has made, and which have none again
 
 	blocks    []int     // the first of each tensor's blocks of normBlock elements, and how many there are
 	blockSums []float64 // of squares
@@ -34,7 +35,7 @@ type group struct {
 
 func (t *task) begin(params []Param) {
 	t.params = params
-	t.groups, t.tables, t.active = t.groups[:0], t.tables[:0], 0
+	t.groups, t.tables, t.remade, t.active = t.groups[:0], t.tables[:0], t.remade[:0], 0
 	t.groupOf = slices.Grow(t.groupOf[:0], len(params))[:len(params)]
 	t.sums.reset()
 }
