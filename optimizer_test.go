@@ -207,14 +207,14 @@ func plainStep(o *Optimizer, params []Param) (report Report) {
 			r.UpdateRows(param.Theta, grad, st, rows, param.Width)
 		default:
 			st.Step++
-			p := r.rounded(factor, st.Step)
+			k := r.rounded(factor, st.Step)
 			if param.Width == 0 {
-				c := p.call(param.Theta, grad, st)
+				c := k.call(param.Theta, grad, st)
 				c.run(c.n)
 			}
 			for i, row := range rows {
 				in := func(x []float32) []float32 { return part(x, row*param.Width, (row+1)*param.Width) }
-				c := p.call(in(param.Theta), grad[i*param.Width:][:param.Width], &State{0, in(st.MeanSquare), in(st.MeanGrad), in(st.MomentumBuffer)})
+				c := k.call(in(param.Theta), grad[i*param.Width:][:param.Width], &State{0, in(st.MeanSquare), in(st.MeanGrad), in(st.MomentumBuffer)})
 				c.run(c.n)
 			}
 		}

@@ -181,9 +181,9 @@ func (r *RMSProp) Validate() error {
 func (r *RMSProp) Update(theta, grad []float32, st *State) {
 	wrong := argumentNames.checkLength(r.check(nil), 1, len(grad), len(theta))
 	r.checkTensor(wrong, theta, grad, st).panic()
-	var p params
-	p.round(r, 1, r.rhoAt(st.Step+1))
-	c := p.call(theta, grad, st)
+	var k coeffs
+	k.round(r, 1, r.rhoAt(st.Step+1))
+	c := k.call(theta, grad, st)
 	c.run(c.n)
 	st.Step++
 }

@@ -27,13 +27,13 @@ import (
 func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
 	wrong := r.check(nil).table(&argumentRows, len(theta), len(grad), rows, width).once(rows)
 	r.checkTensor(wrong, theta, grad, st).panic()
-	var p params
-	p.round(r, 1, r.rhoAt(st.Step+1))
-	all, t := p.call(theta, grad, st), table{width: width, rows: rows}
+	var k coeffs
+	k.round(r, 1, r.rhoAt(st.Step+1))
+	all, t := k.call(theta, grad, st), table{width: width, rows: rows}
 	for at := 0; at < len(grad); {
-		part := t.neighbours(all, at, len(grad))
-		part.run(part.n)
+		part := t.neighbours(&all, at, len(grad))
 		at += part.n
+		part.run(part.n)
 	}
 	st.Step++
 }
@@ -50,19 +50,14 @@ type table struct {
 // neighbours returns the step on the elements of the gradient from at on, as long
 // as their rows are neighbours in the table, and before end. all is the step on
 // the table and the whole gradient.
-func (t *table) neighbours(all call, at, end int) call {
+func (t *table) neighbours(all *call, at, end int) call {
 	row := at / t.width
 	first := t.rows[row]*t.width + at%t.width
 	stop := (row + 1) * t.width
 	for ; stop < end && t.rows[row+1] == t.rows[row]+1; row++ {
 		stop += t.width
 	}
-	n := min(stop, end) - at
-	grad := behind(all.grad, at)
-	all.grad = all.theta // its own rows may end before
-	all = all.part(first, first+n)
-	all.grad = grad
-	return all
+	return all.part(first, at, min(stop, end)-at)
 }
 
 // part is x[start:end] of a slice that may be empty instead.

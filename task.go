@@ -30,7 +30,7 @@ type group struct {
 	noDecay bool
 	lrScale float64
 	step    int // only with BiasCorrection
-	coeffs  params
+	coeffs  coeffs
 }
 
 func (t *task) begin(params []Param) {
@@ -187,9 +187,10 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 		rows := &t.tables[p.table]
 		all := coeffs.call(param.Theta, rows.grad, param.State)
 		for at := p.start; at < p.end; {
-			part := rows.neighbours(all, at, p.end)
+			part := rows.neighbours(&all, at, p.end)
+			grad := rows.grad[at:][:part.n]
 			at += part.n
-			t.runPart(&part, max(elements, part.n), zeroGrad && !rows.isSum)
+			t.runPart(&part, grad, elements, zeroGrad && !rows.isSum)
 		}
 		return
 	}
@@ -197,26 +198,28 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 		param.State.Step++
 	}
 	if param.Width == 0 {
-		all := coeffs.call(param.Theta, param.Grad, param.State)
-		part := all.part(p.start, p.end)
-		t.runPart(&part, elements, zeroGrad)
+		part := coeffs.call(param.Theta, param.Grad, param.State)
+		part.at, part.n = p.start, p.end-p.start
+		t.runPart(&part, param.Grad[p.start:p.end], elements, zeroGrad)
 	}
 }
 
 // runPart takes the step on some elements, and sets their gradients to zero while
 // they are in the cache.
-func (t *task) runPart(c *call, elements int, zeroGrad bool) {
+func (t *task) runPart(c *call, grad []float32, elements int, zeroGrad bool) {
 	if !zeroGrad {
 		if !t.skipped {
 			c.run(elements)
 		}
 		return
 	}
-	for start := 0; start < c.n; start += chunk {
-		part := c.part(start, min(start+chunk, c.n))
+	for len(grad) > 0 {
+		c.n = min(len(grad), chunk)
+		next := grad[:c.n]
 		if !t.skipped {
-			part.run(elements)
+			c.run(elements)
 		}
-		clear(part.slice(part.grad))
+		clear(next)
+		grad = grad[len(next):]
 	}
 }
