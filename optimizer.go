@@ -45,7 +45,8 @@ type Param struct {
 // Optimizer takes steps on many tensors and many cores. The bits are those of
 // [RMSProp.Update] on each tensor, however many workers there are.
 //
-// The zero value works once Options are set. All fields may change between steps:
+// The zero value works once Options are set: Step refuses an Rho of 0 with an Eps
+// of 0. All fields may change between steps:
 // LR for a schedule, Momentum to and from 0 where the states have the buffer
 // ([RMSProp.Adapt] adds it), Workers in a training that is resumed elsewhere. An
 // Optimizer takes one step at a time, and must not be copied after the first.
@@ -271,17 +272,31 @@ func (o *Optimizer) check(params []Param) (same, missing bool, wrong *ArgumentEr
 // join makes the group of a tensor the current one, and checks the options of a
 // new one.
 func (o *Optimizer) join(options *RMSProp, noDecay bool, lrScale float64, steps int) *ArgumentError {
-	if !o.task.join(options, noDecay, lrScale, steps) {
-		return nil
+	isNew, hasNewOptions := o.task.join(options, noDecay, lrScale, steps)
+	if hasNewOptions {
+		if wrong := checkOptions(options); wrong != nil {
+			return wrong
+		}
 	}
+	if isNew {
+		return o.task.groups[o.task.current].checkScale()
+	}
+	return nil
+}
+
+// checkOptions checks options that are an Optimizer's or a tensor's own.
+func checkOptions(options *RMSProp) *ArgumentError {
 	wrong := options.check(nil)
+	if options.Rho == 0 && options.Eps == 0 {
+		wrong = wrong.addNumber("Rho", 0, "a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone")
+	}
 	if options.LossScale != 0 {
 		wrong = wrong.addNumber("LossScale", options.LossScale, "0, and the Optimizer's LossScale, which all tensors have")
 	}
-	if wrong != nil {
-		return wrong.of("", "Options.")
+	if wrong == nil {
+		return nil
 	}
-	return o.task.groups[o.task.current].checkScale()
+	return wrong.of("", "Options.")
 }
 
 // checkScale checks LRScale, and the options that it makes.
@@ -289,7 +304,7 @@ func (g *group) checkScale() (wrong *ArgumentError) {
 	if !(g.lrScale >= 0) {
 		return wrong.addNumber("LRScale", g.lrScale, "a number above 0, or 0 for 1")
 	}
-	if r := g.effective(); g.lrScale != 0 && r.check(nil) != nil {
+	if r := g.effective(); g.lrScale != 0 && r.check(nil) != nil && g.options.check(nil) == nil {
 		return wrong.addf("LRScale", g.lrScale, "a number whose product with LR = %v is in range", g.options.LR)
 	}
 	return nil

@@ -87,6 +87,9 @@ func TestOptimizer(t *testing.T) {
 				withGOMAXPROCS(t, procs)
 				r := random(t, 21)
 				for i, o := range sets {
+					if o.Rho == 0 && o.Eps == 0 { // which Step refuses
+						o.Eps = 0x1p-149
+					}
 					tensors := newTensors(&r, &o, tensorSizes, i%2 == 0)
 					if i%3 == 0 {
 						slices.Reverse(tensors)
@@ -633,120 +636,6 @@ func FuzzStep(f *testing.F) {
 	})
 }
 
-// ---- States ----
-
-func TestOptimizerMakesStates(t *testing.T) {
-	o := TensorFlow()
-	o.Centered, o.Momentum = true, 0.5
-	plain := Keras()
-	for _, together := range []bool{false, true} {
-		r := random(t, 22)
-		tensors := newTensors(&r, &o, append(tensorSizes, long, 3*share), together)
-		params := paramsOf(tensors, func(i int) bool { return i%5 == 2 })
-		params[4].Options = &plain
-		idle := len(params) - 1
-		params[idle].Grad = nil
-		want := cloneParams(params)
-		opt := &Optimizer{Options: o, Workers: 3}
-		for range 3 {
-			mustStep(t, opt, params)
-			plainStep(opt, want)
-		}
-		requireSameParams(t, "made", params, want)
-		if st := params[idle].State; st == nil || !reflect.DeepEqual(*st, State{}) {
-			t.Error("the state of a tensor without gradient is not an empty one")
-		}
-		var all []span
-		for i, param := range params[:idle] {
-			st := param.State
-			if n := len(param.Theta); n >= long && i%5 != 2 {
-				places := map[uintptr]bool{}
-				slices := 0
-				for _, x := range [][]float32{param.Theta, st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
-					if len(x) > 0 {
-						slices++
-						places[address(x)%pageSize] = true
-					}
-				}
-				if len(places) != slices {
-					t.Errorf("tensor %d of %d elements: its slices lie at %v in their pages", i, n, places)
-				}
-			}
-			if i%5 == 2 {
-				if st.Step != 3 || address(st.MeanSquare) != address(tensors[i].s) {
-					t.Errorf("tensor %d: its state was not used", i)
-				}
-				continue
-			}
-			for kind, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
-				if cap(x) != len(x) {
-					t.Errorf("tensor %d: append to the state would write to another", i)
-				}
-				if len(x) > 0 && address(x)%lineSize != address(param.Theta)%lineSize {
-					t.Errorf("tensor %d: slice %d of its state lies %d bytes into a cache line, theta %d",
-						i, kind, address(x)%lineSize, address(param.Theta)%lineSize)
-				}
-				all = appendSpan(all, x, i, true)
-			}
-		}
-		sortSpans(all)
-		for i := 1; i < len(all); i++ {
-			if (all[i-1].end-1)/lineSize >= all[i].start/lineSize {
-				t.Errorf("states of tensors %d and %d share a cache line", all[i-1].slice, all[i].slice)
-			}
-		}
-	}
-}
-
-// Momentum may be switched off and on where the state has the buffer, which
-// then goes on from the last step; where it has none, that is an error.
-func TestOptimizerMomentumSchedule(t *testing.T) {
-	for _, preset := range []RMSProp{Keras(), PyTorch()} {
-		for _, nesterov := range []bool{false, true} {
-			o := preset
-			o.Momentum, o.Nesterov = 0.9, nesterov
-			opt := &Optimizer{Options: o, Workers: 1}
-			params := []Param{{Theta: []float32{1, 2}, Grad: []float32{3, -4}}}
-			mustStep(t, opt, params)
-
-			opt.Options.Momentum = 0
-			before := cloneParams(params)
-			mustStep(t, opt, params)
-			// What momentum off gives by itself, and a buffer that holds that step.
-			plain := o
-			plain.Momentum = 0
-			st := before[0].State
-			plain.Update(before[0].Theta, before[0].Grad, &State{MeanSquare: st.MeanSquare})
-			requireSame(t, "theta without momentum", params[0].Theta, before[0].Theta)
-			requireSame(t, "s without momentum", params[0].State.MeanSquare, st.MeanSquare)
-			unit := RMSProp{LR: o.LR, Rho: o.Rho, Eps: o.Eps, EpsOutside: o.EpsOutside, LROutside: o.LROutside, Momentum: 0.9}
-			zero := &State{MeanSquare: []float32{9 * float32(1-o.Rho), 16 * float32(1-o.Rho)}, MomentumBuffer: make([]float32, 2)}
-			unit.Update(make([]float32, 2), before[0].Grad, zero)
-			requireSame(t, "buffer without momentum", params[0].State.MomentumBuffer, zero.MomentumBuffer)
-
-			opt.Options.Momentum = 0.5
-			want := cloneParams(params)
-			half := opt.Options
-			half.Update(want[0].Theta, want[0].Grad, want[0].State)
-			mustStep(t, opt, params)
-			requireSameParams(t, "momentum again", params, want)
-		}
-	}
-
-	opt := &Optimizer{Options: Keras()}
-	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
-	mustStep(t, opt, params)
-	opt.Options.Momentum = 0.9
-	requireStepError(t, opt, params, "len(params[0].State.MomentumBuffer) = 0, want 1 (len(Theta)) with Momentum = 0.9; Adapt adds it")
-	opt.Options.Adapt(params[0].State)
-	mustStep(t, opt, params)
-	opt.Options.Momentum = 0
-	opt.Options.Adapt(params[0].State)
-	if mustStep(t, opt, params); params[0].State.MomentumBuffer != nil {
-		t.Error("Adapt left the momentum buffer")
-	}
-}
-
 // ---- Errors ----
 
 // requireStepError wants an *ArgumentError of these lines, and nothing written.
@@ -868,124 +757,6 @@ func TestOptimizerErrors(t *testing.T) {
 			mustStep(t, opt, params)
 			requireSameParams(t, fmt.Sprint("after ", test.want), params, want)
 		}
-	}
-}
-
-// What a step has found out does not hold for tensors that lie elsewhere, even
-// where only one has moved into what belongs to another.
-func TestOptimizerMovedIntoAnother(t *testing.T) {
-	newParams := func() []Param {
-		memory := make([]float32, 80)
-		take := func() (x []float32) { x, memory = memory[:4:4], memory[4:]; return x }
-		o := RMSProp{Rho: 0.9, Centered: true, Momentum: 0.5}
-		var params []Param
-		for range 4 {
-			params = append(params, Param{Theta: take(), Grad: take(),
-				State: &State{MeanSquare: take(), MeanGrad: take(), MomentumBuffer: take()}, Options: &o})
-		}
-		return params
-	}
-	place := func(params []Param, slice int) *[]float32 {
-		q := &params[slice/slicesPerTensor]
-		return [...]*[]float32{&q.Theta, &q.Grad, &q.State.MeanSquare, &q.State.MeanGrad, &q.State.MomentumBuffer}[slice%slicesPerTensor]
-	}
-	for i := range 4 * slicesPerTensor {
-		for j := range 4 * slicesPerTensor {
-			if i == j || i%slicesPerTensor == 1 && j%slicesPerTensor == 1 {
-				continue
-			}
-			opt, params := &Optimizer{Options: Keras()}, newParams()
-			mustStep(t, opt, params)
-			own := *place(params, i)
-			*place(params, i) = *place(params, j)
-			if _, err := opt.Step(params); err == nil {
-				t.Errorf("slice %d lies where slice %d does, and no error", i, j)
-			}
-			*place(params, i) = own
-			mustStep(t, opt, params)
-		}
-	}
-}
-
-// With ZeroGrad: a gradient that was away returns to where another is now.
-func TestOptimizerGradientReturns(t *testing.T) {
-	a, b := []float32{1}, []float32{2}
-	params := []Param{{Theta: []float32{1}, Grad: a}, {Theta: []float32{1}, Grad: b}}
-	opt := &Optimizer{Options: Keras(), ZeroGrad: true}
-	mustStep(t, opt, params)
-	params[0].Grad, params[1].Grad = nil, a
-	mustStep(t, opt, params)
-	params[0].Grad = a
-	requireStepError(t, opt, params, "params[1].Grad overlaps params[0].Grad from byte 0 on, want memory of its own")
-	opt.ZeroGrad = false
-	mustStep(t, opt, params)
-	opt.ZeroGrad = true
-	if _, err := opt.Step(params); err == nil {
-		t.Error("no error for a shared gradient once ZeroGrad is on")
-	}
-	params[0].Grad = b
-	mustStep(t, opt, params)
-	params[0].Theta, params[0].Grad = []float32{1}, a // the theta moves, too
-	if _, err := opt.Step(params); err == nil {
-		t.Error("no error for a shared gradient where a theta has moved")
-	}
-}
-
-// Tensors that grow where they lie may reach into another.
-func TestOptimizerGrowsIntoAnother(t *testing.T) {
-	memory := make([]float32, 40)
-	params := func(n int) []Param {
-		return []Param{{Theta: memory[:n], Grad: memory[10:][:n], State: &State{MeanSquare: memory[20:][:n]}},
-			{Theta: memory[4:6], Grad: make([]float32, 2), State: &State{MeanSquare: memory[30:32]}}}
-	}
-	opt := &Optimizer{Options: Keras()}
-	mustStep(t, opt, params(3))
-	mustStep(t, opt, params(4))
-	requireStepError(t, opt, params(5), "params[1].Theta overlaps params[0].Theta from byte 16 on, want memory of its own")
-	mustStep(t, opt, params(4))
-}
-
-// Memory that a state has left may be a gradient's.
-func TestOptimizerStateLeaves(t *testing.T) {
-	s := make([]float32, 4)
-	params := []Param{{Theta: make([]float32, 4), Grad: make([]float32, 4), State: &State{MeanSquare: s}},
-		{Theta: make([]float32, 4), Grad: make([]float32, 4)}}
-	opt := &Optimizer{Options: Keras()}
-	mustStep(t, opt, params)
-	params[0].State, params[0].Grad = nil, nil
-	params[1].Grad = s
-	mustStep(t, opt, params)
-	if params[1].State.Step != 2 {
-		t.Errorf("Step = %d, want 2", params[1].State.Step)
-	}
-}
-
-// Gradients that come and go, or move, do not have all the rest checked again.
-func TestOptimizerRemembers(t *testing.T) {
-	opt := &Optimizer{Options: Keras()}
-	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}, {Theta: []float32{1}, Grad: []float32{1}}}
-	mustStep(t, opt, params)
-	opt.places.written[0].slice += 1000 // a mark, that to learn anew would remove
-	params[0].Grad = nil
-	mustStep(t, opt, params)
-	params[0].Grad = []float32{3}
-	mustStep(t, opt, params)
-	opt.ZeroGrad = true
-	mustStep(t, opt, params)
-	opt.places.grads[0].slice += 1000
-	mustStep(t, opt, params)
-	if len(opt.places.moved) > 0 || opt.places.grads[0].slice < 1000 {
-		t.Error("gradients that have not moved were learnt anew")
-	}
-	opt.Options.LR, opt.Workers, opt.ClipNorm = 1, 2, 1
-	mustStep(t, opt, params)
-	if opt.places.written[0].slice < 1000 {
-		t.Error("all was learnt anew")
-	}
-	params[0].Theta = []float32{1}
-	mustStep(t, opt, params)
-	if opt.places.written[0].slice >= 1000 {
-		t.Error("a theta that has moved was not learnt")
 	}
 }
 
@@ -1216,4 +987,184 @@ func TestOptimizerClipsToNothing(t *testing.T) {
 	if params[0].Theta[0] != 1 || params[0].State.MeanSquare[0] != 0 {
 		t.Errorf("theta = %v, state %v", params[0].Theta, params[0].State)
 	}
+}
+
+// ---- What differs between tensors ----
+
+// A Param that is made again in each step loses its State. The first two times that
+// may be on purpose.
+func TestOptimizerParamInLoop(t *testing.T) {
+	theta, other := []float32{1, 2}, []float32{3}
+	opt := &Optimizer{Options: Keras()}
+	for step := range 6 {
+		params := []Param{{Name: "other", Theta: other, Grad: []float32{1}}, {Name: "w", Theta: theta, Grad: []float32{1, 1}}}
+		if step%2 != 0 {
+			params[0], params[1] = params[1], params[0]
+		}
+		if step < 2 {
+			mustStep(t, opt, params)
+			continue
+		}
+		requireStepError(t, opt, params, params[0].Name+".State = nil, want the State that the last step made for this Theta: keep the Param",
+			params[1].Name+".State = nil, want the State that the last step made for this Theta: keep the Param")
+	}
+	params := []Param{{Theta: theta, Grad: []float32{1, 1}}, {Theta: other, Grad: []float32{1}}}
+	for i := range params {
+		params[i].State = opt.Options.NewState(len(params[i].Theta))
+	}
+	mustStep(t, opt, params)
+	params[0].State = nil // begins again on purpose
+	mustStep(t, opt, params)
+	mustStep(t, opt, params)
+	params[0].State = nil
+	mustStep(t, opt, params)
+}
+
+// A schedule and a loss scale reach all tensors.
+func TestOptimizerRelativeOptions(t *testing.T) {
+	own := PyTorch()
+	opt := &Optimizer{Options: Keras(), ClipNorm: math.Inf(1)}
+	opt.Options.WeightDecay = 0.25
+	var params []Param
+	for i := range 6 {
+		p := Param{Theta: []float32{1, 2}, Grad: []float32{3, -4}, NoDecay: i%2 == 1, LRScale: []float64{0, 0.5, 3}[i%3]}
+		if i > 3 {
+			p.Options = &own
+		}
+		params = append(params, p)
+	}
+	want := cloneParams(params)
+	for step := range 5 {
+		mustStep(t, opt, params)
+		plainStep(opt, want)
+		requireSameParams(t, step, params, want)
+		opt.Options.LR /= 2
+		opt.LossScale = float64(step)
+	}
+
+	if got := mustStep(t, opt, params).Norm; got != math.Sqrt(6*25)/4 {
+		t.Errorf("norm %v", got)
+	}
+	before := params
+	for _, test := range []struct {
+		change func()
+		want   string
+	}{
+		{func() { opt.LossScale = -1 }, "LossScale = -1, want a number in [2^-126, 2^126], or 0 for none"},
+		{func() { opt.Options.LossScale = 2 }, "Options.LossScale = 2, want 0, and the Optimizer's LossScale, which all tensors have"},
+		{func() { own.LossScale = 3 }, "params[4].Options.LossScale = 3, want 0, and the Optimizer's LossScale, which all tensors have"},
+		{func() { opt.Options.Rho, opt.Options.Eps = 0, 0 },
+			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone"},
+		{func() { params[1].LRScale = -0.5 }, "params[1].LRScale = -0.5, want a number above 0, or 0 for 1"},
+		{func() { params[1].LRScale = math.NaN() }, "params[1].LRScale = NaN, want a number above 0, or 0 for 1"},
+		{func() { opt.Options.LR, params[2].LRScale = 1e15, 1e15 },
+			"params[2].LRScale = 1e+15, want a number whose product with LR = 1e+15 is in range"},
+	} {
+		options, ownOptions := opt.Options, own
+		opt.LossScale, params = 0, slices.Clone(before)
+		test.change()
+		requireStepError(t, opt, params, test.want)
+		opt.LossScale, opt.Options, own = 0, options, ownOptions
+	}
+}
+
+// ---- Rows ----
+
+// Rows in a step are those of CoalesceRows and UpdateRows, with any number of
+// workers.
+func TestOptimizerRows(t *testing.T) {
+	const n, width = 3000, 40
+	forEachISA(t, func(t *testing.T) {
+		for _, workers := range []int{1, 2, 3, 8} {
+			for _, zero := range []bool{false, true} {
+				r := random(t, 29)
+				o := everything
+				opt := &Optimizer{Options: o, Workers: workers, ZeroGrad: zero}
+				d, dense := o.allocate(n*width), o.allocate(share)
+				r.training(d)
+				r.training(dense)
+				params := []Param{{Theta: dense.theta, Grad: dense.grad, State: dense.state()}, {Theta: d.theta, State: d.state(), Width: width}}
+				want, wantState := d.clone(), d.clone().state()
+				wantState.MeanSquare, wantState.MeanGrad, wantState.MomentumBuffer = want.s, want.m, want.b
+				for step := range 4 {
+					rows := make([]int, []int{2000, 0, 1, 2500}[step])
+					for i := range rows {
+						rows[i] = r.intn(n)
+					}
+					if step == 3 {
+						slices.Sort(rows)
+						rows = slices.Compact(rows)
+					}
+					grad := make([]float32, len(rows)*width)
+					for i := range grad {
+						grad[i] = r.symmetric()
+					}
+					sums, once := CoalesceRows(grad, rows, width)
+					o.UpdateRows(want.theta, slices.Clone(sums), wantState, once, width)
+					before := slices.Clone(rows)
+					params[1].Grad, params[1].Rows = grad, rows
+					mustStep(t, opt, params)
+					tensorData{d.theta, nil, d.s, d.m, d.b}.requireSame(t, step, tensorData{want.theta, nil, want.s, want.m, want.b})
+					if params[1].State.Step != step+1 || !slices.Equal(rows, before) {
+						t.Errorf("Step = %d after %d steps, rows changed: %v", params[1].State.Step, step+1, !slices.Equal(rows, before))
+					}
+					if zero && slices.ContainsFunc(grad, func(g float32) bool { return g != 0 }) {
+						t.Error("the gradient is not zero")
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestOptimizerRowsErrors(t *testing.T) {
+	for _, test := range []struct {
+		change func(p *Param)
+		want   string
+	}{
+		{func(p *Param) { p.Rows = []int{1, 4} }, "Rows[1] = 4, want a row of Theta, in [0, 4)"},
+		{func(p *Param) { p.Rows = []int{-1, 4} }, "Rows[0] = -1, want a row of Theta, in [0, 4)"},
+		{func(p *Param) { p.Width = 0 }, "Width = 0, want 1 or more with Rows"},
+		{func(p *Param) { p.Width = -2 }, "Width = -2, want 1 or more with Rows"},
+		{func(p *Param) { p.Rows = nil }, "Grad) = 4, want 0 (len(Rows)*Width)"},
+		{func(p *Param) { p.Grad = p.Grad[:3] }, "Grad) = 3, want 4 (len(Rows)*Width)"},
+		{func(p *Param) { p.Theta = p.Theta[:7] }, "Theta) = 7, want a multiple of Width = 2"},
+	} {
+		opt := &Optimizer{Options: Keras()}
+		params := []Param{{Theta: make([]float32, 8), Grad: make([]float32, 4), Width: 2, Rows: []int{3, 1}}}
+		mustStep(t, opt, params)
+		params[0].State = nil
+		test.change(&params[0])
+		before := cloneParams(params)
+		_, err := opt.Step(params)
+		if e, ok := errorAs[*ArgumentError](err); !ok || e.Tensor != "params[0]" || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v, want %s", err, test.want)
+		}
+		requireSameParams(t, test.want, params, before)
+	}
+}
+
+// ---- One step at a time ----
+
+func TestOptimizerOneStepAtATime(t *testing.T) {
+	opt := &Optimizer{Options: Keras()}
+	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
+	mustStep(t, opt, params)
+	run := opt.runUnit
+	others := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
+	opt.runUnit = func(unit int) { // a step in a step, as from another goroutine
+		requireStepError(t, opt, others, "Optimizer = in a step, want one step at a time")
+		run(unit)
+	}
+	mustStep(t, opt, params)
+	opt.runUnit = run
+	mustStep(t, opt, params)
+	if params[0].State.Step != 3 {
+		t.Errorf("Step = %d after 3 steps", params[0].State.Step)
+	}
+
+	var moved Optimizer
+	reflect.ValueOf(&moved).Elem().Set(reflect.ValueOf(opt).Elem())
+	requireStepError(t, &moved, params, "Optimizer = a copy, want the one that has taken the steps before")
+	mustStep(t, opt, params)
 }

@@ -51,18 +51,21 @@ func (t *task) end() {
 // few, and if each tensor had its own, to search them all would take long.
 const recent = 8
 
-// join makes the group of a tensor the current one, and reports whether it is new.
-func (t *task) join(options *RMSProp, noDecay bool, lrScale float64, steps int) (isNew bool) {
+// join makes the group of a tensor the current one, and reports whether it is new,
+// and whether its options are.
+func (t *task) join(options *RMSProp, noDecay bool, lrScale float64, steps int) (isNew, hasNewOptions bool) {
+	hasNewOptions = len(t.groups) == 0 || options != t.groups[0].options
 	for i := len(t.groups) - 1; i >= max(0, len(t.groups)-recent); i-- {
 		g := &t.groups[i]
 		if g.step == steps && g.noDecay == noDecay && g.lrScale == lrScale && (g.options == options || *g.options == *options) {
 			t.current = int32(i)
-			return false
+			return false, false
 		}
+		hasNewOptions = hasNewOptions && g.options != options
 	}
 	t.current = int32(len(t.groups))
 	t.groups = append(t.groups, group{options: options, noDecay: noDecay, lrScale: lrScale, step: steps})
-	return true
+	return true, hasNewOptions
 }
 
 // effective returns the options of the group's tensors: those of the Optimizer or

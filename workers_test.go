@@ -1,6 +1,9 @@
 package kernel
 
 import (
+	"fmt"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -49,6 +52,65 @@ func TestWorkersDefault(t *testing.T) {
 		mustStep(t, opt, []Param{{Theta: make([]float32, 100_000), Grad: make([]float32, 100_000)}})
 		if opt.partition.workers != procs {
 			t.Errorf("%d workers with GOMAXPROCS = %d", opt.partition.workers, procs)
+		}
+	}
+}
+
+// inHelper reports whether it is called by a helper.
+func inHelper() bool {
+	var pcs [20]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, ".help") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// Whoever panics, the caller does, once nobody works any more.
+func TestWorkersPanic(t *testing.T) {
+	for _, fails := range []bool{false, true} { // in a helper
+		for range 100 {
+			var w workers
+			var working atomic.Int64
+			both, done := make(chan bool), make(chan bool)
+			got := func() (panicked any) {
+				defer func() {
+					panicked = recover()
+					if n := working.Load(); n != 0 {
+						t.Errorf("%d units at work after the panic", n)
+					}
+				}()
+				w.run(2, 1000, func(unit int) {
+					working.Add(1)
+					defer working.Add(-1)
+					if unit < 2 { // one each
+						select {
+						case both <- true:
+						case <-both:
+						}
+						if inHelper() == fails {
+							close(done)
+							panic("on purpose")
+						}
+						<-done
+						runtime.Gosched()
+					}
+				})
+				return nil
+			}()
+			if fmt.Sprint(got) != "on purpose" {
+				t.Fatalf("in a helper: %v: panic %v", fails, got)
+			}
+			ran := 0
+			w.run(1, 3, func(int) { ran++ })
+			if ran != 3 {
+				t.Errorf("%d units after the panic, want 3", ran)
+			}
 		}
 	}
 }
