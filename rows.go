@@ -47,7 +47,6 @@ type table struct {
 	width  int
 	rows   []int
 	grad   []float32
-	isSum  bool // grad is not the caller's
 }
 
 // neighbours returns the step on the elements of the gradient from at on, as long
