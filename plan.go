@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 // A plan is one of the ways in which an implementation can take a step. All give
@@ -83,11 +82,6 @@ var choosers [len(plans)][layouts][classes]chooser
 func chooserOf(i isa, l layout, n int) *chooser {
 	return &choosers[i][l][min(bits.Len(uint(n))-bits.Len(minTimed), classes-1)]
 }
-
-// clock is the time in ns since some point. Tests put another in its place.
-var clock = func() int64 { return int64(time.Since(loaded)) }
-
-var loaded = time.Now()
 
 // next returns the plan whose turn it is. Each round begins with another plan:
 // else, if the calls' chunks are as many, each would see its own part of the data.
