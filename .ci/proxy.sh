@@ -18,7 +18,7 @@ case "${#versions[@]} ${versions[*]}" in
 *) echo "proxy.sh: the nested modules (${nested[*]}) must all require the same version of $module: ${versions[*]}" >&2; exit 1 ;;
 esac
 
-# Without an identity git makes no commit, not even that of a stash.
+git update-index -q --refresh >/dev/null || true # else a new time of a file makes the next command fail
 commit=$(git -c user.name=ci -c user.email=ci@localhost stash create)
 for dir in . "${nested[@]}"; do
 	path=$module
