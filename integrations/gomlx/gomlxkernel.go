@@ -162,7 +162,7 @@ func (o *Optimizer) UpdateGraphWithGradients(ctx *context.Context, grads []*grap
 			made.loans = append(made.loans, loan{variable("_mean_gradient", 0), &st.MeanGrad, true})
 		}
 		if o.Options.Momentum != 0 {
-			made.loans = append(made.loans, loan{variable("_momentum", 0), &st.Momentum, true})
+			made.loans = append(made.loans, loan{variable("_momentum", 0), &st.MomentumBuffer, true})
 		}
 	}
 	o.graphs = append(o.graphs, made)
