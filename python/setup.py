@@ -42,10 +42,12 @@ def go_build(target, version):
         raise SystemExit(
             "kernel_rmsprop is built with Go, and there is no go in PATH: install it from https://go.dev/dl"
         )
-    command = [go, "build", "-buildmode=c-shared", "-buildvcs=false", "-trimpath"]
+    command = [go, "build", "-buildmode=c-shared", "-buildvcs=false", "-trimpath", "-mod=readonly"]
     command += ["-ldflags", f"-s -w -X main.version={version}", "-o", str(target), "."]
+    # go.work has it built with the clone's Go package, whatever the user's settings are.
+    environment = {**os.environ, "CGO_ENABLED": "1", "GOWORK": str(HERE / "capi" / "go.work")}
     try:
-        subprocess.run(command, cwd=HERE / "capi", check=True, env={**os.environ, "CGO_ENABLED": "1"})
+        subprocess.run(command, cwd=HERE / "capi", check=True, env=environment)
     except subprocess.CalledProcessError:
         raise SystemExit(
             "kernel_rmsprop: go build failed, see above. It needs a C compiler, such as gcc, and what go.mod asks for."
