@@ -73,10 +73,9 @@ type header struct {
 
 var magic = [16]byte([]byte("digits training\n"))
 
-// Version of the format: another one for each change of checkpoint or of what a
-// flag means. Files from oldest on are read: version 1 had neither -clip and
-// -loss-scale nor State.Step, which nothing in it went by.
-const version, oldest = 2, 1
+// version is that of the format: another one for each change of checkpoint or of
+// what a flag means. Files of other versions are refused.
+const version = 3
 
 func (c *checkpoint) encode(w io.Writer) error {
 	var body bytes.Buffer
@@ -101,8 +100,8 @@ func decode(r io.Reader) (*checkpoint, error) {
 	if h.Magic != magic {
 		return nil, errors.New("not a file that -save has written")
 	}
-	if h.Version < oldest || h.Version > version {
-		return nil, fmt.Errorf("format version %d: must be %d to %d", h.Version, oldest, version)
+	if h.Version != version {
+		return nil, fmt.Errorf("format version %d: must be %d", h.Version, version)
 	}
 	if h.Size > maxBytes {
 		return nil, fmt.Errorf("too large: its header says %d", h.Size)

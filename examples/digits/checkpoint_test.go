@@ -159,18 +159,6 @@ func describeFolder(t *testing.T, dir string) string {
 	return describe(train, test)
 }
 
-// What the version before has saved after two epochs of four ends as it did there.
-func TestResumeVersion1(t *testing.T) {
-	for file, want := range map[string]result{
-		"version1-pytorch.saved": {29.25, "e4697535ea47631de13eb2417ae756561224a5fc149c92bb55cff1840cfc851e"},
-		"version1-update.saved":  {34.82, "fad3ba887771f8970b9eb0acdf74c2cb69b48899883a8feeb8239781a5fb2995"},
-	} {
-		if got := mustRun(t, "-resume", filepath.Join("testdata", file)); got != want {
-			t.Errorf("%s: %v, want %v", file, got, want)
-		}
-	}
-}
-
 // saved is a file that -save has written.
 func saved(t *testing.T) []byte {
 	t.Helper()
@@ -200,9 +188,9 @@ func TestResumeErrors(t *testing.T) {
 		{nil, "truncated in its header"},
 		{good[:headerSize-1], "truncated in its header"},
 		{good[:headerSize], "truncated: 0 of SIZE bytes follow the header"},
-		{digits, "not a file that -save has written"},
-		{with(19, 0), "format version 0: must be 1 to 2"},
-		{with(19, 3), "format version 3: must be 1 to 2"},
+		{pictures()[trainImages], "not a file that -save has written"},
+		{with(19, 2), "format version 2: must be 3"},
+		{with(19, 4), "format version 4: must be 3"},
 		{slices.Concat(good[:20], bytes.Repeat([]byte{255}, 40), good[headerSize:]), "too large: its header says 18446744073709551615"},
 		{append(bytes.Clone(good), 0), "trailing bytes after the SIZE that its header says"},
 		{with(headerSize+99, good[headerSize+99]^1), "damaged: its checksum differs"},

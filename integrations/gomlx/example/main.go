@@ -18,7 +18,7 @@ import (
 
 	"github.com/seed57504d97/kernel"
 	gomlxkernel "github.com/seed57504d97/kernel/integrations/gomlx"
-	"github.com/seed57504d97/kernel/integrations/internal/digits"
+	"github.com/seed57504d97/kernel/internal/digits"
 )
 
 const (
@@ -34,10 +34,7 @@ func main() {
 }
 
 func run() error {
-	images, held, err := digits.Load()
-	if err != nil {
-		return err
-	}
+	images, held := digits.Load()
 	backend, err := simplego.New("")
 	if err != nil {
 		return err
@@ -111,10 +108,11 @@ func (t *training) time() time.Duration {
 
 // accuracy is the share of images whose digit gets the highest score.
 func (t *training) accuracy(set *digits.Set) (float64, error) {
-	images, _ := batchTensors(set)
+	all := set.All()
+	images, _ := batchTensors(all)
 	scores, err := context.ExecOnce(t.backend, t.ctx.Reuse(), scores, images)
 	if err != nil {
 		return 0, err
 	}
-	return set.Accuracy(tensors.MustCopyFlatData[float32](scores)), nil
+	return all.Accuracy(tensors.MustCopyFlatData[float32](scores)), nil
 }

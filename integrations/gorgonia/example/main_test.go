@@ -11,7 +11,7 @@ import (
 
 	"github.com/seed57504d97/kernel"
 	gorgoniakernel "github.com/seed57504d97/kernel/integrations/gorgonia"
-	"github.com/seed57504d97/kernel/integrations/internal/digits"
+	"github.com/seed57504d97/kernel/internal/digits"
 	"gorgonia.org/gorgonia"
 )
 
