@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -10,39 +9,116 @@ import (
 	"unsafe"
 )
 
-// An ArgumentError is what [Update] and the methods of [RMSProp] panic with when
-// they are called wrongly, and what the errors of [RMSProp.Validate] and
-// [Optimizer.Step] hold.
-type ArgumentError struct{ problem string }
+// An ArgumentError describes a wrong argument. [Update] and the methods of
+// [RMSProp] panic with one; [RMSProp.Validate] and [Optimizer.Step] return one.
+// errors.As finds it in either.
+type ArgumentError struct {
+	Tensor string // the Param's Name, or params[i] without one; empty outside of Optimizer.Step
+	Name   string // the argument, field or option, such as grad, Grad, State.MeanSquare or Options.LR
 
-// Error names the argument at fault, its value and what would have been right.
-func (e *ArgumentError) Error() string { return "kernel: " + e.problem }
+	// Value is what was given: a number, the [Length] of a slice, the [Overlap] of
+	// a slice with another one, or nil for a missing pointer.
+	Value any
 
-// problems are what is wrong with a call. The checks themselves are written so
-// that a call which is right does not pay for the words.
-type problems []string
+	Want   string           // what is expected, in words
+	Others []*ArgumentError // what else is wrong with the same call
+}
 
-//go:noinline
-func (p *problems) addf(format string, args ...any) { *p = append(*p, fmt.Sprintf(format, args...)) }
+// A Length is the number of a slice's elements, where that is wrong.
+type Length int
 
-// error returns them as one error.
-func (p problems) error() *ArgumentError { return &ArgumentError{strings.Join(p, "; ")} }
+// An Overlap is where a slice lies that has memory in common with another one.
+type Overlap struct {
+	Tensor, Name string // the other slice, as in [ArgumentError]
+	Bytes        int    // from the start of the other slice to the start of this one
+}
 
-// panic panics if there are any.
-func (p problems) panic() {
-	if p != nil {
-		panic(p.error())
+// Error says what is wrong, one line for each problem.
+func (e *ArgumentError) Error() string {
+	var lines strings.Builder
+	fmt.Fprint(&lines, "kernel: ", e.given(), ", want ", e.Want)
+	for _, other := range e.Others {
+		fmt.Fprint(&lines, "\n", other)
+	}
+	return lines.String()
+}
+
+func (e *ArgumentError) given() string {
+	name := dotted(e.Tensor, e.Name)
+	switch v := e.Value.(type) {
+	case nil:
+		return name + " = nil"
+	case Length:
+		return fmt.Sprintf("len(%s) = %d", name, v)
+	case Overlap:
+		return fmt.Sprintf("%s overlaps %s from byte %d on", name, dotted(v.Tensor, v.Name), v.Bytes)
+	default:
+		return fmt.Sprintf("%s = %v", name, v)
 	}
 }
 
-// join returns nil if there are none, or an error that holds an
-// [*ArgumentError] for each.
-func (p problems) join() error {
-	var all []error
-	for _, problem := range p {
-		all = append(all, &ArgumentError{problem})
+// dotted joins two names, the first of which may be empty.
+func dotted(of, name string) string {
+	if of == "" {
+		return name
 	}
-	return errors.Join(all...)
+	return of + "." + name
+}
+
+// Every check takes what is wrong so far, nil if nothing is, and returns that with
+// what it has found. A right call pays for a comparison each, and not for words.
+
+// add returns e with another error.
+//
+//go:noinline
+func (e *ArgumentError) add(name string, value any, want string) *ArgumentError {
+	return e.and(&ArgumentError{Name: name, Value: value, Want: want})
+}
+
+//go:noinline
+func (e *ArgumentError) addf(name string, value any, want string, args ...any) *ArgumentError {
+	return e.add(name, value, fmt.Sprintf(want, args...))
+}
+
+//go:noinline
+func (e *ArgumentError) addNumber(name string, x float64, want string) *ArgumentError {
+	return e.add(name, x, want)
+}
+
+// and returns e with the errors of other. Either may be nil.
+func (e *ArgumentError) and(other *ArgumentError) *ArgumentError {
+	if e == nil || other == nil {
+		return cmp.Or(e, other)
+	}
+	e.Others = append(append(e.Others, other), other.Others...)
+	other.Others = nil
+	return e
+}
+
+// of returns e as errors on fields of an argument, or on a tensor.
+func (e *ArgumentError) of(tensor, prefix string) *ArgumentError {
+	for _, each := range e.all() {
+		each.Tensor, each.Name = tensor, prefix+each.Name
+	}
+	return e
+}
+
+// all lists e and the others.
+func (e *ArgumentError) all() []*ArgumentError { return append([]*ArgumentError{e}, e.Others...) }
+
+// error returns e as an error, which is nil if e is.
+func (e *ArgumentError) error() error {
+	if e == nil {
+		return nil
+	}
+	return e
+}
+
+// panic panics if anything is wrong.
+func (e *ArgumentError) panic() {
+	if e != nil {
+		panic(e)
+	}
 }
 
 // ---- Numbers ----
@@ -51,46 +127,116 @@ func (p problems) join() error {
 // there is.
 const maxRate = 0x1p64
 
-// rateInRange tells whether lr is a learning rate.
-func rateInRange(lr float64) bool { return lr >= 0 && float32(lr) <= maxRate }
+// isRate reports whether lr is a learning rate.
+func isRate(lr float64) bool { return lr >= 0 && float32(lr) <= maxRate }
 
-// inRange tells whether x is not negative, and finite as a float32.
-func inRange(x float64) bool { return x >= 0 && float32(x) <= math.MaxFloat32 }
+// isFinite reports whether x is not negative, and finite as a float32.
+func isFinite(x float64) bool { return x >= 0 && float32(x) <= math.MaxFloat32 }
 
-// isShare tells whether rho is one.
+// isShare reports whether rho is in [0, 1].
 func isShare(rho float64) bool { return rho >= 0 && rho <= 1 }
 
-// The number is called of+name.
+// isMomentum reports whether mu is a share below 1, also as a float32.
+func isMomentum(mu float64) bool { return mu >= 0 && float32(mu) < 1 }
 
-func (p *problems) rate(of, name string, lr float64) {
-	if !rateInRange(lr) {
-		p.addf("%s%s = %v: must be in [0, 2^64]", of, name, lr)
+// isLossScale reports whether x is 0, or normal and its inverse, too.
+func isLossScale(x float64) bool { return x == 0 || x >= 0x1p-126 && x <= 0x1p126 }
+
+// isClipValue reports whether x is 0, or a normal float32.
+func isClipValue(x float64) bool { return x == 0 || x >= 0x1p-126 && isFinite(x) }
+
+func (e *ArgumentError) rate(name string, lr float64) *ArgumentError {
+	if !isRate(lr) {
+		return e.addNumber(name, lr, "a number in [0, 2^64]")
 	}
+	return e
 }
 
-func (p *problems) share(of, name string, rho float64) {
+func (e *ArgumentError) share(name string, rho float64) *ArgumentError {
 	if !isShare(rho) {
-		p.addf("%s%s = %v: must be in [0, 1]", of, name, rho)
+		return e.addNumber(name, rho, "a number in [0, 1]")
 	}
+	return e
 }
 
-func (p *problems) finite(of, name string, x float64) {
-	if !inRange(x) {
-		p.addf("%s%s = %v: must be finite in float32 and not negative", of, name, x)
+func (e *ArgumentError) finite(name string, x float64) *ArgumentError {
+	if !isFinite(x) {
+		return e.addNumber(name, x, "a number that is finite in float32 and not negative")
 	}
+	return e
+}
+
+func (e *ArgumentError) notNegative(name string, n int) *ArgumentError {
+	if n < 0 {
+		return e.addf(name, n, "0 or more")
+	}
+	return e
+}
+
+// check checks the options.
+func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
+	e = e.rate("LR", r.LR)
+	e = e.share("Rho", r.Rho)
+	e = e.finite("Eps", r.Eps)
+	if !isMomentum(r.Momentum) {
+		e = e.addNumber("Momentum", r.Momentum, "a number in [0, 1), also in float32")
+	}
+	e = e.finite("WeightDecay", r.WeightDecay)
+	if r.DecoupledDecay && !isFinite(r.LR*r.WeightDecay) && isRate(r.LR) && isFinite(r.WeightDecay) {
+		e = e.addf("WeightDecay", r.WeightDecay, "a number whose product with LR = %v is finite in float32", r.LR)
+	}
+	if !isLossScale(r.LossScale) {
+		e = e.addNumber("LossScale", r.LossScale, "a number in [2^-126, 2^126], or 0 for none")
+	}
+	if !isClipValue(r.ClipValue) {
+		e = e.addNumber("ClipValue", r.ClipValue, "a number from 2^-126 up that is finite in float32, or 0 for no limit")
+	}
+	return e.finite("InitialMeanSquare", r.InitialMeanSquare)
 }
 
 // ---- Lengths ----
 
-func (p *problems) length(name string, n int, theta string, want int) {
+// tensorNames are what messages call the slices of a tensor.
+type tensorNames struct{ theta, grad, state string }
+
+var (
+	argumentNames = tensorNames{"theta", "grad", "st."}    // of Update's arguments
+	fieldNames    = tensorNames{"Theta", "Grad", "State."} // of a Param
+)
+
+// slice returns the name of a slice, by its place in a tensor.
+func (names *tensorNames) slice(i int) string {
+	return [slicesPerTensor]string{names.theta, names.grad, names.state + "MeanSquare", names.state + "MeanGrad", names.state + "MomentumBuffer"}[i]
+}
+
+// checkLength checks a slice that must have as many elements as theta.
+func (names *tensorNames) checkLength(e *ArgumentError, slice, n, want int) *ArgumentError {
 	if n != want {
-		p.addf("len(%s) = %d, len(%s) = %d: lengths must be equal", name, n, theta, want)
+		return e.addf(names.slice(slice), Length(n), "%d (len(%s))", want, names.theta)
 	}
+	return e
+}
+
+// checkState checks the state of a tensor of n elements.
+func (r *RMSProp) checkState(e *ArgumentError, st *State, n int, names *tensorNames) *ArgumentError {
+	if st.Step < 0 {
+		e = e.addf(names.state+"Step", st.Step, "0 or more")
+	}
+	e = names.checkLength(e, 2, len(st.MeanSquare), n)
+	if m := len(st.MeanGrad); r.Centered && m != n {
+		e = e.addf(names.slice(3), Length(m), "%d (len(%s)) with Centered", n, names.theta)
+	} else if !r.Centered && m != 0 {
+		e = e.addf(names.slice(3), Length(m), "0 without Centered")
+	}
+	if b := len(st.MomentumBuffer); b != n && (b != 0 || r.Momentum != 0) {
+		e = e.addf(names.slice(4), Length(b), "%d (len(%s)) with Momentum = %v", n, names.theta, r.Momentum)
+	}
+	return e
 }
 
 // ---- Overlap ----
 
-// overlap tells whether two slices share memory. Where one of them is written,
+// overlap reports whether two slices share memory. Where one of them is written,
 // vector code would read stale values of the other.
 func overlap(a, b []float32) bool {
 	startA, endA := extent(a)
@@ -131,7 +277,7 @@ func sortSpans(spans []span) {
 	})
 }
 
-// apart tells whether no two of the sorted spans overlap, read or written: if
+// apart reports whether no two of the sorted spans overlap, read or written: if
 // any do, two neighbours do.
 func apart(sorted []span) bool {
 	for i := 1; i < len(sorted); i++ {
@@ -142,7 +288,7 @@ func apart(sorted []span) bool {
 	return true
 }
 
-// meets tells whether x overlaps one of the sorted spans, which are apart.
+// meets reports whether x overlaps one of the sorted spans, which are apart.
 func meets(x []float32, sorted []span) bool {
 	if len(x) == 0 {
 		return false
@@ -161,8 +307,8 @@ func meets(x []float32, sorted []span) bool {
 }
 
 // overlaps finds the spans that overlap one before them in memory, unless both
-// are only read. name is how the message calls a slice.
-func (p *problems) overlaps(spans []span, name func(slice int32) string) {
+// are only read. name returns the tensor and the name of a slice.
+func (e *ArgumentError) overlaps(spans []span, name func(slice int32) (tensor, name string)) *ArgumentError {
 	sortSpans(spans)
 	// What overlaps anything before it overlaps the one of those that reaches
 	// furthest.
@@ -173,9 +319,10 @@ func (p *problems) overlaps(spans []span, name func(slice int32) string) {
 			a = furthest
 		}
 		if b.start < a.end {
-			nameA, nameB := name(a.slice), name(b.slice)
-			p.addf("%s and %s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = %[4]d: they must be apart in memory",
-				nameA, nameB, b.start-a.start, (a.end-a.start)/4)
+			at := Overlap{Bytes: int(b.start - a.start)}
+			at.Tensor, at.Name = name(a.slice)
+			tensor, slice := name(b.slice)
+			e = e.and(&ArgumentError{Tensor: tensor, Name: slice, Value: at, Want: "memory of its own"})
 		}
 		if b.end > furthest.end {
 			furthest = b
@@ -184,22 +331,65 @@ func (p *problems) overlaps(spans []span, name func(slice int32) string) {
 			furthestWritten = b
 		}
 	}
+	return e
 }
 
-// problem says what update has found wrong.
+// slicesPerTensor is how many slices a tensor may have: theta, grad, s, m and b.
+const slicesPerTensor = 5
+
+// appendTensor appends the spans of tensor i.
+func appendTensor(spans []span, i int, theta, grad []float32, st *State, gradWritten bool) []span {
+	spans = appendSpan(spans, theta, i*slicesPerTensor, true)
+	spans = appendSpan(spans, grad, i*slicesPerTensor+1, gradWritten)
+	if st != nil {
+		spans = appendSpan(spans, st.MeanSquare, i*slicesPerTensor+2, true)
+		spans = appendSpan(spans, st.MeanGrad, i*slicesPerTensor+3, true)
+		spans = appendSpan(spans, st.MomentumBuffer, i*slicesPerTensor+4, true)
+	}
+	return spans
+}
+
+// tensorApart reports whether no two slices of a tensor overlap in memory.
+func tensorApart(theta, grad []float32, st *State) bool {
+	s, m, b := st.MeanSquare, st.MeanGrad, st.MomentumBuffer
+	return !overlap(theta, grad) && !overlap(theta, s) && !overlap(grad, s) &&
+		(len(m) == 0 || !overlap(m, theta) && !overlap(m, grad) && !overlap(m, s)) &&
+		(len(b) == 0 || !overlap(b, theta) && !overlap(b, grad) && !overlap(b, s) && !overlap(b, m))
+}
+
+// checkTensor checks what Update and UpdateRows step on.
+func (r *RMSProp) checkTensor(e *ArgumentError, theta, grad []float32, st *State) *ArgumentError {
+	if st == nil {
+		return e.add("st", nil, "a State (NewState makes one)")
+	}
+	e = r.checkState(e, st, len(theta), &argumentNames)
+	if !tensorApart(theta, grad, st) {
+		return e.tensorOverlaps(theta, grad, st)
+	}
+	return e
+}
+
+// tensorOverlaps finds the slices of Update's arguments that overlap.
 //
 //go:noinline
-func problem(theta, grad, s []float32, lr, rho, eps float64) *ArgumentError {
-	var p problems
-	p.length("grad", len(grad), "theta", len(theta))
-	p.length("s", len(s), "theta", len(theta))
+func (e *ArgumentError) tensorOverlaps(theta, grad []float32, st *State) *ArgumentError {
+	return e.overlaps(appendTensor(nil, 0, theta, grad, st, false), func(slice int32) (tensor, name string) {
+		return "", argumentNames.slice(int(slice))
+	})
+}
+
+// updateErrors returns what is wrong with a call of [Update].
+//
+//go:noinline
+func updateErrors(theta, grad, s []float32, lr, rho, eps float64) (e *ArgumentError) {
+	e = argumentNames.checkLength(e, 1, len(grad), len(theta))
+	if len(s) != len(theta) {
+		e = e.addf("s", Length(len(s)), "%d (len(theta))", len(theta))
+	}
 	var spans []span
 	spans = appendSpan(spans, theta, 0, true)
 	spans = appendSpan(spans, grad, 1, false)
 	spans = appendSpan(spans, s, 2, true)
-	p.overlaps(spans, func(slice int32) string { return [...]string{"theta", "grad", "s"}[slice] })
-	p.rate("", "lr", lr)
-	p.share("", "rho", rho)
-	p.finite("", "eps", eps)
-	return p.error()
+	e = e.overlaps(spans, func(slice int32) (tensor, name string) { return "", [...]string{"theta", "grad", "s"}[slice] })
+	return e.rate("lr", lr).share("rho", rho).finite("eps", eps)
 }

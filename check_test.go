@@ -67,15 +67,15 @@ func TestOverlapSweep(t *testing.T) {
 			}
 		}
 		var got, asked []int32
-		var p problems
-		p.overlaps(spans, func(slice int32) string {
+		var wrong *ArgumentError
+		wrong = wrong.overlaps(spans, func(slice int32) (tensor, name string) {
 			asked = append(asked, slice)
-			return ""
+			return "", ""
 		})
 		for i := 1; i < len(asked); i += 2 { // of a pair the second begins no earlier
 			got = append(got, asked[i])
 		}
-		if !slices.Equal(got, want) || len(p) != len(want) {
+		if !slices.Equal(got, want) || len(want) > 0 && len(wrong.all()) != len(want) {
 			t.Fatalf("%+v: those that overlap one before them are %v, want %v", spans, got, want)
 		}
 	}
@@ -85,17 +85,22 @@ func TestOverlapSweep(t *testing.T) {
 
 // What messages say that a number must be.
 const (
-	wantRate   = ": must be in [0, 2^64]"
-	wantShare  = ": must be in [0, 1]"
-	wantFinite = ": must be finite in float32 and not negative"
+	wantRate   = ", want a number in [0, 2^64]"
+	wantShare  = ", want a number in [0, 1]"
+	wantFinite = ", want a number that is finite in float32 and not negative"
 )
 
 // requirePanic wants f to panic with an *ArgumentError of these words.
 func requirePanic(t *testing.T, want string, f func()) {
 	t.Helper()
-	err := recovered(f)
+	requireArgumentError(t, recovered(f), want)
+}
+
+// requireArgumentError wants err to be an *ArgumentError of these words.
+func requireArgumentError(t *testing.T, err error, want string) {
+	t.Helper()
 	if _, ok := errorAs[*ArgumentError](err); !ok {
-		t.Errorf("panic value %v, want an *ArgumentError: %s", err, want)
+		t.Errorf("%v, want an *ArgumentError: %s", err, want)
 	} else if want = "kernel: " + want; err.Error() != want {
 		t.Errorf("message:\n%s\nwant\n%s", err, want)
 	}
@@ -103,13 +108,8 @@ func requirePanic(t *testing.T, want string, f func()) {
 
 // Each of these says what is wrong, and nothing has been written.
 func TestRefused(t *testing.T) {
-	const (
-		lengths = ": lengths must be equal"
-		missing = ": missing, the option needs it"
-		whole   = ": grad must have a row for each of rows"
-	)
 	overlapping := func(a, b string, bytes int) string {
-		return fmt.Sprintf("%[1]s and %[2]s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = 4: they must be apart in memory", a, b, bytes)
+		return fmt.Sprintf("%s overlaps %s from byte %d on, want memory of its own", b, a, bytes)
 	}
 	// A call's slices are 4 elements of memory each, and 4 apart.
 	type call struct {
@@ -124,10 +124,10 @@ func TestRefused(t *testing.T) {
 		want   string
 	}
 	updates := []refusal{
-		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, len(theta) = 4" + lengths},
-		{func(c *call) { c.d.s = c.d.s[:2] }, "len(s) = 2, len(theta) = 4" + lengths},
-		{func(c *call) { c.d.s = nil }, "len(s) = 0, len(theta) = 4" + lengths},
-		{func(c *call) { c.d.theta = nil }, "len(grad) = 4, len(theta) = 0" + lengths + "; len(s) = 4, len(theta) = 0" + lengths},
+		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, want 4 (len(theta))"},
+		{func(c *call) { c.d.s = c.d.s[:2] }, "len(s) = 2, want 4 (len(theta))"},
+		{func(c *call) { c.d.s = nil }, "len(s) = 0, want 4 (len(theta))"},
+		{func(c *call) { c.d.theta = nil }, "len(grad) = 4, want 0 (len(theta))\nkernel: len(s) = 4, want 0 (len(theta))"},
 		{func(c *call) { c.LR = -1 }, "lr = -1" + wantRate},
 		{func(c *call) { c.LR = math.NaN() }, "lr = NaN" + wantRate},
 		{func(c *call) { c.LR = math.Inf(1) }, "lr = +Inf" + wantRate},
@@ -146,35 +146,35 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.grad = c.memory[13:17] }, overlapping("grad", "s", 12)},
 	}
 	methods := []refusal{
-		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, len(theta) = 4" + lengths},
-		{func(c *call) { c.d.s = c.d.s[:3] }, "len(st.MeanSquare) = 3, len(theta) = 4" + lengths},
-		{func(c *call) { c.d.m = c.d.m[:3] }, "len(st.MeanGrad) = 3, len(theta) = 4, Centered = true" + lengths},
-		{func(c *call) { c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0.9" + lengths},
-		{func(c *call) { c.d.m = nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true" + missing},
-		{func(c *call) { c.d.b = nil }, "len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9" + missing},
-		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, len(theta) = 4, Centered = true" + missing +
-			"; len(st.Momentum) = 0, len(theta) = 4, Momentum = 0.9" + missing},
-		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, len(theta) = 4, Centered = false: must be empty without that option"},
-		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.Momentum) = 3, len(theta) = 4, Momentum = 0" + lengths},
-		{func(c *call) { c.step = -1 }, "st.Step = -1: must not be negative"},
+		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, want 4 (len(theta))"},
+		{func(c *call) { c.d.s = c.d.s[:3] }, "len(st.MeanSquare) = 3, want 4 (len(theta))"},
+		{func(c *call) { c.d.m = c.d.m[:3] }, "len(st.MeanGrad) = 3, want 4 (len(theta)) with Centered"},
+		{func(c *call) { c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0.9"},
+		{func(c *call) { c.d.m = nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered"},
+		{func(c *call) { c.d.b = nil }, "len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9"},
+		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered" +
+			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9"},
+		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered"},
+		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0"},
+		{func(c *call) { c.step = -1 }, "st.Step = -1, want 0 or more"},
 		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},
 		{func(c *call) { c.d.s = c.d.theta }, overlapping("theta", "st.MeanSquare", 0)},
 		{func(c *call) { c.d.m = c.memory[19:23] }, overlapping("st.MeanSquare", "st.MeanGrad", 12)},
 		{func(c *call) { c.d.m = c.memory[1:5] }, overlapping("theta", "st.MeanGrad", 4)},
 		{func(c *call) { c.d.m = c.memory[9:13] }, overlapping("grad", "st.MeanGrad", 4)},
 		{func(c *call) { c.d.s = c.memory[11:15] }, overlapping("grad", "st.MeanSquare", 12)},
-		{func(c *call) { c.d.b = c.memory[3:7] }, overlapping("theta", "st.Momentum", 12)},
-		{func(c *call) { c.d.b = c.memory[11:15] }, overlapping("grad", "st.Momentum", 12)},
-		{func(c *call) { c.d.b = c.memory[17:21] }, overlapping("st.MeanSquare", "st.Momentum", 4)},
-		{func(c *call) { c.d.b = c.memory[25:29] }, overlapping("st.MeanGrad", "st.Momentum", 4)},
+		{func(c *call) { c.d.b = c.memory[3:7] }, overlapping("theta", "st.MomentumBuffer", 12)},
+		{func(c *call) { c.d.b = c.memory[11:15] }, overlapping("grad", "st.MomentumBuffer", 12)},
+		{func(c *call) { c.d.b = c.memory[17:21] }, overlapping("st.MeanSquare", "st.MomentumBuffer", 4)},
+		{func(c *call) { c.d.b = c.memory[25:29] }, overlapping("st.MeanGrad", "st.MomentumBuffer", 4)},
 	}
 	tables := []refusal{
-		{func(c *call) { c.rows = []int{2, 0} }, "rows[0] = 2: must be in [0, 2), the rows of theta"},
-		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1: must be in [0, 2), the rows of theta"},
-		{func(c *call) { c.rows = []int{1, 1} }, "rows[0] = rows[1] = 1: a row may be listed once"},
-		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, len(rows) = 1, width = 2" + whole},
-		{func(c *call) { c.rows = []int{0, 1}; c.d.grad = make([]float32, 5) }, "len(grad) = 5, len(rows) = 2, width = 2" + whole},
-		{func(c *call) { c.rows = []int{0}; c.d.grad = c.memory[35:37] }, overlapping("st.Momentum", "grad", 12)},
+		{func(c *call) { c.rows = []int{2, 0} }, "rows[0] = 2, want a row of theta, in [0, 2)"},
+		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1, want a row of theta, in [0, 2)"},
+		{func(c *call) { c.rows = []int{1, 1} }, "rows[1] = 1, want each row once, which rows[0] is already"},
+		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, want 2 (len(rows)*width)"},
+		{func(c *call) { c.rows = []int{0, 1}; c.d.grad = make([]float32, 5) }, "len(grad) = 5, want 4 (len(rows)*width)"},
+		{func(c *call) { c.rows = []int{0}; c.d.grad = c.memory[35:37] }, overlapping("st.MomentumBuffer", "grad", 12)},
 	}
 	forEachISA(t, func(t *testing.T) {
 		take := func(test refusal, step func(c *call, st *State)) {
@@ -210,10 +210,10 @@ func TestRefused(t *testing.T) {
 		}
 	})
 	o, x := Keras(), []float32{1, 1, 1}
-	requirePanic(t, "st = nil: missing, NewState makes one", func() { o.Update(x[:1], x[1:2], nil) })
-	requirePanic(t, "n = -1: must not be negative", func() { o.NewState(-1) })
-	requirePanic(t, "width = 0: must be positive", func() { o.UpdateRows(nil, nil, o.NewState(0), nil, 0) })
-	requirePanic(t, "len(theta) = 3, width = 2: theta must be whole rows", func() { o.UpdateRows(x, nil, o.NewState(3), nil, 2) })
+	requirePanic(t, "st = nil, want a State (NewState makes one)", func() { o.Update(x[:1], x[1:2], nil) })
+	requirePanic(t, "n = -1, want 0 or more", func() { o.NewState(-1) })
+	requirePanic(t, "width = 0, want 1 or more", func() { o.UpdateRows(nil, nil, o.NewState(0), nil, 0) })
+	requirePanic(t, "len(theta) = 3, want a multiple of width = 2", func() { o.UpdateRows(x, nil, o.NewState(3), nil, 2) })
 }
 
 // Any two slices that are the same are refused; slices side by side, and empty ones
@@ -245,7 +245,7 @@ func TestOverlapOfSlices(t *testing.T) {
 	}
 	o := Keras()
 	o.UpdateRows(memory[:4], memory[2:2], &State{MeanSquare: memory[8:12]}, nil, 2)
-	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], Momentum: memory[6:6]})
+	o.Update(memory[:4], memory[4:8], &State{MeanSquare: memory[8:12], MeanGrad: memory[2:2], MomentumBuffer: memory[6:6]})
 	o.Update(memory[1:1], memory[2:2], &State{MeanSquare: memory[3:3]})
 	Update(memory[1:1], memory[2:2], memory[3:3], 0.1, 0.9, 1e-7)
 	Update(nil, []float32{}, nil, 0.1, 0.9, 1e-7)

@@ -29,7 +29,7 @@ func ExampleRMSProp() {
 	st := o.NewState(len(theta))
 	for range 2 {
 		o.Update(theta, []float32{3}, st) // s = 0.9*1 + 0.1*1² = 1, b = 0.5*b - 1, theta = theta - 0.1*0.1*theta - 0.1*b
-		fmt.Printf("theta = %.4f, s = %.1f, b = %.1f\n", theta[0], st.MeanSquare[0], st.Momentum[0])
+		fmt.Printf("theta = %.4f, s = %.1f, b = %.1f\n", theta[0], st.MeanSquare[0], st.MomentumBuffer[0])
 	}
 	// Output:
 	// theta = 1.0900, s = 1.0, b = -1.0
@@ -128,8 +128,8 @@ func ExampleRMSProp_Validate() {
 	o.LR, o.Momentum = -0.1, 1
 	fmt.Println(o.Validate())
 	// Output:
-	// kernel: LR = -0.1: must be in [0, 2^64]
-	// kernel: Momentum = 1: must be in [0, 1), also in float32
+	// kernel: LR = -0.1, want a number in [0, 2^64]
+	// kernel: Momentum = 1, want a number in [0, 1), also in float32
 }
 
 // An embedding of four words in two dimensions, of which a batch had two.
@@ -326,10 +326,26 @@ func ExampleGoMLX() {
 	// Output: [0.9990 1.0010]
 }
 
-// Errors call a tensor what its framework calls it.
+// Errors call a tensor what its framework calls it, and list all that is wrong.
 func ExampleParam_name() {
 	opt := &kernel.Optimizer{Options: kernel.Keras()}
-	_, err := opt.Step([]kernel.Param{{Name: "encoder.bias", Theta: make([]float32, 3), Grad: make([]float32, 2)}})
-	fmt.Println(err)
-	// Output: kernel: len(encoder.bias.Grad) = 2, len(encoder.bias.Theta) = 3: lengths must be equal
+	weights := make([]float32, 3)
+	_, err := opt.Step([]kernel.Param{
+		{Name: "encoder.bias", Theta: make([]float32, 3), Grad: make([]float32, 2)},
+		{Name: "decoder.bias", Theta: weights, Grad: weights},
+	})
+	var wrong *kernel.ArgumentError
+	if errors.As(err, &wrong) {
+		for _, e := range append([]*kernel.ArgumentError{wrong}, wrong.Others...) {
+			switch v := e.Value.(type) {
+			case kernel.Length:
+				fmt.Println(e.Tensor, e.Name, "has", v, "elements")
+			case kernel.Overlap:
+				fmt.Println(e.Tensor, e.Name, "lies", v.Bytes, "bytes into", v.Tensor, v.Name)
+			}
+		}
+	}
+	// Output:
+	// encoder.bias Grad has 2 elements
+	// decoder.bias Grad lies 0 bytes into decoder.bias Theta
 }

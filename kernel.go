@@ -78,17 +78,13 @@ func Update[F Float](theta, grad, s []float32, lr, rho, eps F) {
 func update(theta, grad, s []float32, lr, rho, eps float64) {
 	if len(grad) != len(theta) || len(s) != len(theta) ||
 		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
-		!rateInRange(lr) || !isShare(rho) || !inRange(eps) {
-		panic(problem(theta, grad, s, lr, rho, eps))
+		!isRate(lr) || !isShare(rho) || !isFinite(eps) {
+		panic(updateErrors(theta, grad, s, lr, rho, eps))
 	}
-	var p params
-	p.roundUpdate(lr, rho, eps)
+	var k coeffs
+	k.roundUpdate(lr, rho, eps)
 	var c call // a literal would be made elsewhere first, and copied
 	c.theta, c.grad, c.s = unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
-	c.n, c.layout, c.p = len(theta), layoutUpdate, &p
-	if c.n > 0 && isShort(c.n) { // run would do it, too, some ns later
-		c.short()
-		return
-	}
+	c.n, c.layout, c.coeffs = len(theta), layoutPlain, &k
 	c.run(c.n)
 }

@@ -98,7 +98,7 @@ type group struct {
 	options  *RMSProp
 	step     int // only with BiasCorrection
 	elements int // that have a gradient
-	params   params
+	coeffs   coeffs
 }
 
 // cut is a place between two units of work: before element at of the tensor
@@ -125,9 +125,9 @@ type Report struct {
 // address and length, so that a step on the same tensors as before allocates
 // nothing and checks next to nothing.
 //
-// Everything is checked before anything is written: the error joins an
-// [*ArgumentError] for each problem of the options and of each tensor, by its
-// Name or its index in params, and everything is as it was, the States that are nil too. No
+// Everything is checked before anything is written: the error is an
+// [*ArgumentError] on the options or a tensor, with all others that are wrong, and
+// everything is as it was, the States that are nil too. No
 // two slices may overlap in memory, whether or not a tensor has a gradient in this
 // step, except that gradients may be shared without ZeroGrad.
 //
@@ -164,7 +164,7 @@ func (p *Optimizer) Step(params []Param) (Report, error) {
 	if !p.skipped {
 		for i := range p.groups {
 			g := &p.groups[i]
-			g.params.round(g.options, factor, g.options.rhoAt(g.step+1))
+			g.coeffs.round(g.options, factor, g.options.rhoAt(g.step+1))
 		}
 	}
 	if !p.skipped || p.ZeroGrad {
@@ -247,22 +247,24 @@ func (p *Optimizer) moveUnit(unit int) {
 		if at.tensor == to.tensor {
 			end = to.at
 		}
-		st, g := param.State, &p.groups[p.group[i]].params
+		st, g := param.State, &p.groups[p.group[i]].coeffs
 		if at.at == 0 && !p.skipped {
 			st.Step++
 		}
 		c := g.call(param.Theta, param.Grad, st)
+		c.at = at.at
 		if !p.ZeroGrad {
-			part := c.part(at.at, end)
-			part.run(p.elements)
+			c.n = end - at.at
+			c.run(p.elements)
 			continue
 		}
 		for start := at.at; start < end; start += chunk {
-			part := c.part(start, min(start+chunk, end))
+			next := min(start+chunk, end)
 			if !p.skipped {
-				part.run(p.elements)
+				c.n = next - start
+				c.run(p.elements)
 			}
-			clear(part.slice(part.grad))
+			clear(param.Grad[start:next])
 		}
 	}
 }
@@ -323,7 +325,11 @@ func (p *Optimizer) sumUnit(unit int) {
 // check returns an error where a step on params would be wrong. Otherwise all that a
 // step needs to know about them is known, and all states that it needs are made.
 func (p *Optimizer) check(params []Param) error {
-	fits := p.Workers >= 0 && p.ClipNorm >= 0
+	var wrong *ArgumentError
+	wrong = wrong.notNegative("Workers", p.Workers)
+	if !(p.ClipNorm >= 0) {
+		wrong = wrong.addNumber("ClipNorm", p.ClipNorm, "0 or more")
+	}
 	same := p.valid && len(p.known) == len(params)
 	if !same {
 		p.known = slices.Grow(p.known[:0], len(params))[:len(params)]
@@ -333,55 +339,62 @@ func (p *Optimizer) check(params []Param) error {
 	p.groups, p.moved = p.groups[:0], p.moved[:0]
 	p.group = slices.Grow(p.group[:0], len(params))[:len(params)]
 	p.active = 0
-	fits = p.join(&p.Options, 0) && fits
+	wrong = wrong.and(p.join(&p.Options, 0))
 	missing := false
 	for i := range params {
 		param, k := &params[i], &p.known[i]
 		n, idle := len(param.Theta), param.idle()
 		o, st := param.options(p), param.State
 		step := 0
+		var here *ArgumentError
 		same = same && n == k.n && address(param.Theta) == k.theta
 		if st == nil {
 			missing = missing || !idle
 			same = same && k.s == 0
 		} else {
-			fits = fits && o.fits(st, n)
-			same = same && address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.Momentum) == k.b
+			same = same && address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.MomentumBuffer) == k.b
 			if o.BiasCorrection {
 				step = st.Step
 			}
 		}
 		g := &p.groups[p.current]
 		if g.options != o || g.step != step {
-			fits = p.join(o, step) && fits
+			here = p.join(o, step)
 			g = &p.groups[p.current]
 		}
 		p.group[i] = p.current
 		if idle {
 			k.grad = 0
-			continue
+		} else {
+			g.elements += n
+			here = fieldNames.checkLength(here, 1, len(param.Grad), n)
+			if address(param.Grad) != k.grad {
+				p.moved = append(p.moved, int32(i))
+			}
 		}
-		g.elements += n
-		fits = fits && len(param.Grad) == n
-		if address(param.Grad) != k.grad {
-			p.moved = append(p.moved, int32(i))
+		if st != nil {
+			here = o.checkState(here, st, n, &fieldNames)
+		}
+		if here != nil {
+			wrong = wrong.and(here.of(param.name(i), ""))
 		}
 	}
 	for i := range p.groups {
 		p.active += p.groups[i].elements
 	}
+	apart := wrong == nil
 	switch {
-	case !fits:
+	case !apart:
 	case !same:
-		fits = p.learn(params)
+		apart = p.learn(params)
 	default:
-		fits = p.follow(params)
+		apart = p.follow(params)
 	}
-	if p.ZeroGrad && fits && !p.gradsApart {
-		fits = p.gradientsApart(params)
+	if p.ZeroGrad && apart && !p.gradsApart {
+		apart = p.gradientsApart(params)
 	}
-	if !fits {
-		return p.problems(params)
+	if !apart {
+		return p.overlaps(wrong, params)
 	}
 	if missing {
 		p.makeStates(params)
@@ -414,17 +427,20 @@ func address(x []float32) uintptr {
 // few, and if each tensor had its own, to search them all would take long.
 const recent = 8
 
-// join makes the group of a tensor the current one, and tells whether its options are valid.
-func (p *Optimizer) join(o *RMSProp, step int) bool {
+// join makes the group of a tensor the current one, and checks the options of a new one.
+func (p *Optimizer) join(o *RMSProp, step int) *ArgumentError {
 	for i := len(p.groups) - 1; i >= max(0, len(p.groups)-recent); i-- {
 		if g := &p.groups[i]; g.step == step && (g.options == o || *g.options == *o) {
 			p.current = int32(i)
-			return true // or some tensor before did not fit
+			return nil
 		}
 	}
 	p.current = int32(len(p.groups))
 	p.groups = append(p.groups, group{options: o, step: step})
-	return o.valid()
+	if wrong := o.check(nil); wrong != nil {
+		return wrong.of("", "Options.")
+	}
+	return nil
 }
 
 // learn finds out where the slices lie, anew, and whether they are apart.
@@ -435,7 +451,7 @@ func (p *Optimizer) learn(params []Param) bool {
 		param, k := &params[i], &p.known[i]
 		*k = knownTensor{n: len(param.Theta), theta: address(param.Theta), grad: address(param.Grad)}
 		if st := param.State; st != nil {
-			k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.Momentum)
+			k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.MomentumBuffer)
 		}
 		p.written = appendTensor(p.written, i, param.Theta, nil, param.State, false)
 		p.elements += k.n
@@ -490,38 +506,16 @@ func (p *Optimizer) gradientsApart(params []Param) bool {
 // name is what errors call tensor i.
 func (q *Param) name(i int) string { return cmp.Or(q.Name, fmt.Sprintf("params[%d]", i)) }
 
-// problems says all that is wrong.
-func (p *Optimizer) problems(params []Param) error {
-	var wrong problems
-	if p.Workers < 0 {
-		wrong.addf("Workers = %d: must not be negative", p.Workers)
-	}
-	if !(p.ClipNorm >= 0) {
-		wrong.addf("ClipNorm = %v: must not be negative", p.ClipNorm)
-	}
-	p.Options.check(&wrong, "Options.")
-	seen := map[*RMSProp]bool{}
+// overlaps finds the slices that overlap.
+func (p *Optimizer) overlaps(wrong *ArgumentError, params []Param) *ArgumentError {
 	var spans []span
 	for i, param := range params {
-		name, n := param.name(i), len(param.Theta)
-		if o := param.Options; o != nil && !seen[o] {
-			seen[o] = true
-			o.check(&wrong, name+".Options.")
-		}
-		if !param.idle() {
-			wrong.length(name+".Grad", len(param.Grad), name+".Theta", n)
-		}
-		if param.State != nil {
-			param.options(p).checkState(&wrong, name+".State", name+".Theta", param.State, n)
-		}
 		spans = appendTensor(spans, i, param.Theta, param.Grad, param.State, p.ZeroGrad)
 	}
-	wrong.overlaps(spans, func(slice int32) string {
+	return wrong.overlaps(spans, func(slice int32) (tensor, name string) {
 		i := int(slice / slicesPerTensor)
-		name := params[i].name(i)
-		return sliceName(slice, name+".Theta", name+".Grad", name+".State")
+		return params[i].name(i), fieldNames.slice(int(slice % slicesPerTensor))
 	})
-	return wrong.join()
 }
 
 // ---- Memory ----
@@ -580,7 +574,7 @@ func (p *Optimizer) makeStates(params []Param) {
 			st.MeanGrad = take()
 		}
 		if o.Momentum != 0 {
-			st.Momentum = take()
+			st.MomentumBuffer = take()
 		}
 		param.State = st
 	}

@@ -185,8 +185,8 @@ func plainStep(p *Optimizer, params []Param) (report Report) {
 			o.Update(param.Theta, param.Grad, st)
 		default:
 			st.Step++
-			p := o.rounded(factor, st.Step)
-			c := p.call(param.Theta, param.Grad, st)
+			k := o.rounded(factor, st.Step)
+			c := k.call(param.Theta, param.Grad, st)
 			c.run(c.n)
 		}
 		if p.ZeroGrad {
@@ -203,7 +203,7 @@ func cloneParams(params []Param) []Param {
 		c := &clones[i]
 		c.Theta, c.Grad = slices.Clone(c.Theta), slices.Clone(c.Grad)
 		if c.State != nil {
-			c.State = &State{c.State.Step, slices.Clone(c.State.MeanSquare), slices.Clone(c.State.MeanGrad), slices.Clone(c.State.Momentum)}
+			c.State = &State{c.State.Step, slices.Clone(c.State.MeanSquare), slices.Clone(c.State.MeanGrad), slices.Clone(c.State.MomentumBuffer)}
 		}
 	}
 	return clones
@@ -225,8 +225,8 @@ func requireSameParams(t testing.TB, where any, got, want []Param) {
 			if g.State.Step != w.State.Step {
 				t.Fatalf("%v: tensor %d: State.Step = %d, want %d", where, i, g.State.Step, w.State.Step)
 			}
-			d.s, d.m, d.b = g.State.MeanSquare, g.State.MeanGrad, g.State.Momentum
-			e.s, e.m, e.b = w.State.MeanSquare, w.State.MeanGrad, w.State.Momentum
+			d.s, d.m, d.b = g.State.MeanSquare, g.State.MeanGrad, g.State.MomentumBuffer
+			e.s, e.m, e.b = w.State.MeanSquare, w.State.MeanGrad, w.State.MomentumBuffer
 		}
 		d.requireSame(t, fmt.Sprintf("%v: tensor %d", where, i), e)
 	}
@@ -334,7 +334,7 @@ func (s *script) change() {
 	case 6: // another state with the same content
 		if st != nil {
 			c := *st
-			c.MeanSquare, c.MeanGrad, c.Momentum = slices.Clone(st.MeanSquare), slices.Clone(st.MeanGrad), slices.Clone(st.Momentum)
+			c.MeanSquare, c.MeanGrad, c.MomentumBuffer = slices.Clone(st.MeanSquare), slices.Clone(st.MeanGrad), slices.Clone(st.MomentumBuffer)
 			param.State = &c
 		}
 	case 7:
@@ -360,7 +360,7 @@ func (s *script) change() {
 		if n > 1 && st != nil && len(param.Grad) == n {
 			m := n - 1
 			param.Theta, param.Grad, st.MeanSquare = param.Theta[:m], param.Grad[:m], st.MeanSquare[:m]
-			st.MeanGrad, st.Momentum = st.MeanGrad[:min(m, len(st.MeanGrad))], st.Momentum[:min(m, len(st.Momentum))]
+			st.MeanGrad, st.MomentumBuffer = st.MeanGrad[:min(m, len(st.MeanGrad))], st.MomentumBuffer[:min(m, len(st.MomentumBuffer))]
 		}
 	}
 	for i := range s.params {
@@ -371,8 +371,8 @@ func (s *script) change() {
 			}
 		}
 		// A buffer that the state was made without.
-		if st := param.State; st != nil && param.options(p).Momentum != 0 && len(st.Momentum) == 0 {
-			st.Momentum = make([]float32, len(param.Theta))
+		if st := param.State; st != nil && param.options(p).Momentum != 0 && len(st.MomentumBuffer) == 0 {
+			st.MomentumBuffer = make([]float32, len(param.Theta))
 		}
 	}
 }
@@ -418,7 +418,7 @@ func (s *script) spoil() (restore func()) {
 	case 6:
 		withState(func(st *State) { st.MeanGrad = append(slices.Clone(st.MeanGrad), 0) })
 	case 7:
-		withState(func(st *State) { st.Momentum = make([]float32, n+1) })
+		withState(func(st *State) { st.MomentumBuffer = make([]float32, n+1) })
 	case 8:
 		withState(func(st *State) { st.Step = -1 })
 	case 9:
@@ -544,7 +544,7 @@ func TestOptimizerMakesStates(t *testing.T) {
 			if n := len(param.Theta); n >= long && i%5 != 2 {
 				places := map[uintptr]bool{}
 				slices := 0
-				for _, x := range [][]float32{param.Theta, st.MeanSquare, st.MeanGrad, st.Momentum} {
+				for _, x := range [][]float32{param.Theta, st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
 					if len(x) > 0 {
 						slices++
 						places[address(x)%pageSize] = true
@@ -560,7 +560,7 @@ func TestOptimizerMakesStates(t *testing.T) {
 				}
 				continue
 			}
-			for kind, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.Momentum} {
+			for kind, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
 				if cap(x) != len(x) {
 					t.Errorf("tensor %d: append to the state would write to another", i)
 				}
@@ -602,9 +602,9 @@ func TestOptimizerMomentumSchedule(t *testing.T) {
 			requireSame(t, "theta without momentum", params[0].Theta, before[0].Theta)
 			requireSame(t, "s without momentum", params[0].State.MeanSquare, st.MeanSquare)
 			unit := RMSProp{LR: o.LR, Rho: o.Rho, Eps: o.Eps, EpsOutside: o.EpsOutside, LROutside: o.LROutside, Momentum: 0.9}
-			zero := &State{MeanSquare: []float32{9 * float32(1-o.Rho), 16 * float32(1-o.Rho)}, Momentum: make([]float32, 2)}
+			zero := &State{MeanSquare: []float32{9 * float32(1-o.Rho), 16 * float32(1-o.Rho)}, MomentumBuffer: make([]float32, 2)}
 			unit.Update(make([]float32, 2), before[0].Grad, zero)
-			requireSame(t, "buffer without momentum", params[0].State.Momentum, zero.Momentum)
+			requireSame(t, "buffer without momentum", params[0].State.MomentumBuffer, zero.MomentumBuffer)
 
 			opt.Options.Momentum = 0.5
 			want := cloneParams(params)
@@ -619,7 +619,7 @@ func TestOptimizerMomentumSchedule(t *testing.T) {
 	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
 	mustStep(t, opt, params)
 	opt.Options.Momentum = 0.9
-	requireStepError(t, opt, params, "len(params[0].State.Momentum) = 0, len(params[0].Theta) = 1, Momentum = 0.9: missing, the option needs it")
+	requireStepError(t, opt, params, "len(params[0].State.MomentumBuffer) = 0, want 1 (len(Theta)) with Momentum = 0.9")
 }
 
 // ---- Work ----
@@ -673,7 +673,7 @@ func TestOptimizerCacheLines(t *testing.T) {
 						}
 						empty++
 					}
-					for _, x := range [][]float32{param.Theta, param.State.MeanSquare, param.State.MeanGrad, param.State.Momentum} {
+					for _, x := range [][]float32{param.Theta, param.State.MeanSquare, param.State.MeanGrad, param.State.MomentumBuffer} {
 						if x = part(x, start, end); len(x) == 0 {
 							continue
 						}
@@ -779,22 +779,15 @@ func TestOptimizerWorkersDefault(t *testing.T) {
 
 // ---- Errors ----
 
-// requireStepError wants an error that joins an *ArgumentError for each line
-// of want, and nothing written.
+// requireStepError wants an *ArgumentError of these lines, and nothing written.
 func requireStepError(t *testing.T, opt *Optimizer, params []Param, want ...string) {
 	t.Helper()
 	before := cloneParams(params)
 	report, err := opt.Step(params)
-	if _, ok := errorAs[*ArgumentError](err); !ok || report != (Report{}) {
-		t.Errorf("Step = %+v, %v, want %q", report, err, want)
-		return
+	if report != (Report{}) {
+		t.Errorf("Step = %+v, want nothing", report)
 	}
-	if want := "kernel: " + strings.Join(want, "\nkernel: "); err.Error() != want {
-		t.Errorf("error:\n%v\nwant\n%s", err, want)
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); !ok || len(joined.Unwrap()) != len(want) {
-		t.Errorf("%v: not %d errors joined", err, len(want))
-	}
+	requireArgumentError(t, err, strings.Join(want, "\nkernel: "))
 	requireSameParams(t, want, params, before)
 }
 
@@ -806,13 +799,13 @@ func TestOptimizerErrors(t *testing.T) {
 	at := func(i int) []float32 { return memory[i : i+10] }
 	good := func() []Param {
 		return []Param{
-			{Theta: at(0), Grad: at(10), State: &State{MeanSquare: at(20), Momentum: at(30)}},
+			{Theta: at(0), Grad: at(10), State: &State{MeanSquare: at(20), MomentumBuffer: at(30)}},
 			{Theta: at(40), Grad: at(10)}, // a gradient may be shared
-			{Theta: at(50), Grad: at(60), State: &State{MeanSquare: at(70), Momentum: at(80)}},
+			{Theta: at(50), Grad: at(60), State: &State{MeanSquare: at(70), MomentumBuffer: at(80)}},
 		}
 	}
-	overlap := func(a, b string, apart, length int) string {
-		return fmt.Sprintf("%s and %s overlap: %[2]s begins %[3]d bytes from %[1]s, len(%[1]s) = %[4]d: they must be apart in memory", a, b, apart, length)
+	overlap := func(a, b string, bytes int) string {
+		return fmt.Sprintf("%s overlaps %s from byte %d on, want memory of its own", b, a, bytes)
 	}
 	decay := Keras()
 	decay.WeightDecay = -1
@@ -821,64 +814,64 @@ func TestOptimizerErrors(t *testing.T) {
 		want   []string
 	}{
 		{func(p *Optimizer, params []Param) { p.Options.LR, p.Options.Eps = -1, math.NaN() },
-			[]string{"Options.LR = -1: must be in [0, 2^64]", "Options.Eps = NaN: must be finite in float32 and not negative"}},
+			[]string{"Options.LR = -1" + wantRate, "Options.Eps = NaN" + wantFinite}},
 		{func(p *Optimizer, params []Param) {
 			p.Options.LR, p.Options.WeightDecay, p.Options.DecoupledDecay = 1e18, 1e30, true
 		},
-			[]string{"Options.LR = 1e+18, Options.WeightDecay = 1e+30: their product must be finite in float32"}},
-		{func(p *Optimizer, params []Param) { p.Workers = -1 }, []string{"Workers = -1: must not be negative"}},
-		{func(p *Optimizer, params []Param) { p.ClipNorm = -1 }, []string{"ClipNorm = -1: must not be negative"}},
-		{func(p *Optimizer, params []Param) { p.ClipNorm = math.NaN() }, []string{"ClipNorm = NaN: must not be negative"}},
+			[]string{"Options.WeightDecay = 1e+30, want a number whose product with LR = 1e+18 is finite in float32"}},
+		{func(p *Optimizer, params []Param) { p.Workers = -1 }, []string{"Workers = -1, want 0 or more"}},
+		{func(p *Optimizer, params []Param) { p.ClipNorm = -1 }, []string{"ClipNorm = -1, want 0 or more"}},
+		{func(p *Optimizer, params []Param) { p.ClipNorm = math.NaN() }, []string{"ClipNorm = NaN, want 0 or more"}},
 		{func(p *Optimizer, params []Param) {
 			params[1].Options, params[2].Options, p.ClipNorm = &decay, &decay, -2
 		},
-			[]string{"ClipNorm = -2: must not be negative", "params[1].Options.WeightDecay = -1: must be finite in float32 and not negative",
-				"len(params[2].State.Momentum) = 9, len(params[2].Theta) = 10, Momentum = 0: lengths must be equal"}},
-		{func(p *Optimizer, params []Param) { params[1].Grad = []float32{}; params[2].State.Momentum = nil },
-			[]string{"len(params[1].Grad) = 0, len(params[1].Theta) = 10: lengths must be equal",
-				"len(params[2].State.Momentum) = 0, len(params[2].Theta) = 10, Momentum = 0.9: missing, the option needs it"}},
+			[]string{"ClipNorm = -2, want 0 or more", "params[1].Options.WeightDecay = -1" + wantFinite,
+				"len(params[2].State.MomentumBuffer) = 9, want 10 (len(Theta)) with Momentum = 0"}},
+		{func(p *Optimizer, params []Param) { params[1].Grad = []float32{}; params[2].State.MomentumBuffer = nil },
+			[]string{"len(params[1].Grad) = 0, want 10 (len(Theta))",
+				"len(params[2].State.MomentumBuffer) = 0, want 10 (len(Theta)) with Momentum = 0.9"}},
 		{func(p *Optimizer, params []Param) { params[1].Theta = nil },
-			[]string{"len(params[1].Grad) = 10, len(params[1].Theta) = 0: lengths must be equal"}},
+			[]string{"len(params[1].Grad) = 10, want 0 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanGrad = at(90) },
-			[]string{"len(params[2].State.MeanGrad) = 10, len(params[2].Theta) = 10, Centered = false: must be empty without that option"}},
+			[]string{"len(params[2].State.MeanGrad) = 10, want 0 without Centered"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanSquare = memory[70:79] },
-			[]string{"len(params[2].State.MeanSquare) = 9, len(params[2].Theta) = 10: lengths must be equal"}},
-		{func(p *Optimizer, params []Param) { params[0].State.Step = -3 }, []string{"params[0].State.Step = -3: must not be negative"}},
+			[]string{"len(params[2].State.MeanSquare) = 9, want 10 (len(Theta))"}},
+		{func(p *Optimizer, params []Param) { params[0].State.Step = -3 }, []string{"params[0].State.Step = -3, want 0 or more"}},
 		{func(p *Optimizer, params []Param) { params[2].Name, params[2].State.Step = "embedding", -3 },
-			[]string{"embedding.State.Step = -3: must not be negative"}},
+			[]string{"embedding.State.Step = -3, want 0 or more"}},
 		{func(p *Optimizer, params []Param) { params[2].Name, params[2].Theta = "tied", params[0].Theta },
-			[]string{overlap("params[0].Theta", "tied.Theta", 0, 10)}},
+			[]string{overlap("params[0].Theta", "tied.Theta", 0)}},
 		// What has no gradient is checked, too.
 		{func(p *Optimizer, params []Param) { params[2].Grad, params[2].State.MeanSquare = nil, nil },
-			[]string{"len(params[2].State.MeanSquare) = 0, len(params[2].Theta) = 10: lengths must be equal"}},
+			[]string{"len(params[2].State.MeanSquare) = 0, want 10 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[1].Grad, params[1].Theta = nil, at(85) },
-			[]string{overlap("params[2].State.Momentum", "params[1].Theta", 20, 10)}},
+			[]string{overlap("params[2].State.MomentumBuffer", "params[1].Theta", 20)}},
 		{func(p *Optimizer, params []Param) { params[0].Grad = params[0].Theta },
-			[]string{overlap("params[0].Theta", "params[0].Grad", 0, 10)}},
+			[]string{overlap("params[0].Theta", "params[0].Grad", 0)}},
 		{func(p *Optimizer, params []Param) { params[1] = params[2] }, // listed twice
-			[]string{overlap("params[1].Theta", "params[2].Theta", 0, 10), overlap("params[1].State.MeanSquare", "params[2].State.MeanSquare", 0, 10),
-				overlap("params[1].State.Momentum", "params[2].State.Momentum", 0, 10)}},
+			[]string{overlap("params[1].Theta", "params[2].Theta", 0), overlap("params[1].State.MeanSquare", "params[2].State.MeanSquare", 0),
+				overlap("params[1].State.MomentumBuffer", "params[2].State.MomentumBuffer", 0)}},
 		{func(p *Optimizer, params []Param) { params[1].Theta = at(55) },
-			[]string{overlap("params[2].Theta", "params[1].Theta", 20, 10), overlap("params[1].Theta", "params[2].Grad", 20, 10)}},
+			[]string{overlap("params[2].Theta", "params[1].Theta", 20), overlap("params[1].Theta", "params[2].Grad", 20)}},
 		{func(p *Optimizer, params []Param) { params[2].State = params[0].State },
-			[]string{overlap("params[0].State.MeanSquare", "params[2].State.MeanSquare", 0, 10),
-				overlap("params[0].State.Momentum", "params[2].State.Momentum", 0, 10)}},
+			[]string{overlap("params[0].State.MeanSquare", "params[2].State.MeanSquare", 0),
+				overlap("params[0].State.MomentumBuffer", "params[2].State.MomentumBuffer", 0)}},
 		{func(p *Optimizer, params []Param) { params[2].Grad = memory[45:55] },
-			[]string{overlap("params[1].Theta", "params[2].Grad", 20, 10), overlap("params[2].Grad", "params[2].Theta", 20, 10)}},
+			[]string{overlap("params[1].Theta", "params[2].Grad", 20), overlap("params[2].Grad", "params[2].Theta", 20)}},
 		{func(p *Optimizer, params []Param) { params[1].Theta, params[1].Grad = memory[5:7], memory[2:4] },
-			[]string{overlap("params[0].Theta", "params[1].Grad", 8, 10), overlap("params[0].Theta", "params[1].Theta", 20, 10)}},
+			[]string{overlap("params[0].Theta", "params[1].Grad", 8), overlap("params[0].Theta", "params[1].Theta", 20)}},
 		{func(p *Optimizer, params []Param) { params[1].Grad = at(81) },
-			[]string{overlap("params[2].State.Momentum", "params[1].Grad", 4, 10)}},
+			[]string{overlap("params[2].State.MomentumBuffer", "params[1].Grad", 4)}},
 		// Behind one that is longer than what lies between.
 		{func(p *Optimizer, params []Param) {
 			params[0] = Param{Theta: memory[:40], Grad: make([]float32, 40)}
-			params[1].Theta, params[1].Grad, params[1].State = memory[1:2], memory[20:21], &State{MeanSquare: memory[2:3], Momentum: memory[39:40]}
-		}, []string{overlap("params[0].Theta", "params[1].Theta", 4, 40), overlap("params[0].Theta", "params[1].State.MeanSquare", 8, 40),
-			overlap("params[0].Theta", "params[1].Grad", 80, 40), overlap("params[0].Theta", "params[1].State.Momentum", 156, 40)}},
+			params[1].Theta, params[1].Grad, params[1].State = memory[1:2], memory[20:21], &State{MeanSquare: memory[2:3], MomentumBuffer: memory[39:40]}
+		}, []string{overlap("params[0].Theta", "params[1].Theta", 4), overlap("params[0].Theta", "params[1].State.MeanSquare", 8),
+			overlap("params[0].Theta", "params[1].Grad", 80), overlap("params[0].Theta", "params[1].State.MomentumBuffer", 156)}},
 		{func(p *Optimizer, params []Param) { p.ZeroGrad = true },
-			[]string{overlap("params[0].Grad", "params[1].Grad", 0, 10)}},
+			[]string{overlap("params[0].Grad", "params[1].Grad", 0)}},
 		{func(p *Optimizer, params []Param) { p.ZeroGrad, params[1].Grad = true, at(61) },
-			[]string{overlap("params[2].Grad", "params[1].Grad", 4, 10), overlap("params[1].Grad", "params[2].State.MeanSquare", 36, 10)}},
+			[]string{overlap("params[2].Grad", "params[1].Grad", 4), overlap("params[1].Grad", "params[2].State.MeanSquare", 36)}},
 	}
 	for i, test := range tests {
 		// By an Optimizer that has seen nothing, and by one that knows the tensors.
@@ -890,7 +883,7 @@ func TestOptimizerErrors(t *testing.T) {
 				params[1].State = nil
 			}
 			if i == 5 { // whose options have no momentum
-				params[2].State.Momentum = params[2].State.Momentum[:9]
+				params[2].State.MomentumBuffer = params[2].State.MomentumBuffer[:9]
 			}
 			test.change(opt, params)
 			requireStepError(t, opt, params, test.want...)
@@ -917,13 +910,13 @@ func TestOptimizerMovedIntoAnother(t *testing.T) {
 		var params []Param
 		for range 4 {
 			params = append(params, Param{Theta: take(), Grad: take(),
-				State: &State{MeanSquare: take(), MeanGrad: take(), Momentum: take()}, Options: &o})
+				State: &State{MeanSquare: take(), MeanGrad: take(), MomentumBuffer: take()}, Options: &o})
 		}
 		return params
 	}
 	place := func(params []Param, slice int) *[]float32 {
 		q := &params[slice/slicesPerTensor]
-		return [...]*[]float32{&q.Theta, &q.Grad, &q.State.MeanSquare, &q.State.MeanGrad, &q.State.Momentum}[slice%slicesPerTensor]
+		return [...]*[]float32{&q.Theta, &q.Grad, &q.State.MeanSquare, &q.State.MeanGrad, &q.State.MomentumBuffer}[slice%slicesPerTensor]
 	}
 	for i := range 4 * slicesPerTensor {
 		for j := range 4 * slicesPerTensor {
@@ -952,8 +945,7 @@ func TestOptimizerGradientReturns(t *testing.T) {
 	params[0].Grad, params[1].Grad = nil, a
 	mustStep(t, opt, params)
 	params[0].Grad = a
-	requireStepError(t, opt, params, "params[0].Grad and params[1].Grad overlap: params[1].Grad begins 0 bytes from params[0].Grad, "+
-		"len(params[0].Grad) = 1: they must be apart in memory")
+	requireStepError(t, opt, params, "params[1].Grad overlaps params[0].Grad from byte 0 on, want memory of its own")
 	opt.ZeroGrad = false
 	mustStep(t, opt, params)
 	opt.ZeroGrad = true
@@ -978,8 +970,7 @@ func TestOptimizerGrowsIntoAnother(t *testing.T) {
 	opt := &Optimizer{Options: Keras()}
 	mustStep(t, opt, params(3))
 	mustStep(t, opt, params(4))
-	requireStepError(t, opt, params(5), "params[0].Theta and params[1].Theta overlap: params[1].Theta begins 16 bytes from params[0].Theta, "+
-		"len(params[0].Theta) = 5: they must be apart in memory")
+	requireStepError(t, opt, params(5), "params[1].Theta overlaps params[0].Theta from byte 16 on, want memory of its own")
 	mustStep(t, opt, params(4))
 }
 

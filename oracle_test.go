@@ -148,7 +148,7 @@ func TestOracleFrameworks(t *testing.T) {
 					for j := range got {
 						moved := math.Abs(float64(got[j]) - float64(before[j]))
 						largest[0][j] = max(largest[0][j], math.Abs(float64(before[j])), moved)
-						for k, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.Momentum} {
+						for k, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
 							if x != nil {
 								largest[k+1][j] = max(largest[k+1][j], math.Abs(float64(x[j])))
 							}
@@ -156,7 +156,7 @@ func TestOracleFrameworks(t *testing.T) {
 					}
 					requireNear(step, "theta", got, a.Cases[i].Thetas[step-1], largest[0][:])
 				}
-				for k, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.Momentum} {
+				for k, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
 					name := [...]string{"s", "m", "b"}[k]
 					if want, shown := a.Cases[i].State[name]; shown && x != nil {
 						requireNear(steps, name, x, want, largest[k+1][:])

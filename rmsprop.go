@@ -162,75 +162,30 @@ func GoMLX() RMSProp {
 // Training resumed from it continues bit for bit, on another CPU and with another
 // number of workers, too.
 type State struct {
-	Step       int       // how many steps have been taken; BiasCorrection goes by it
-	MeanSquare []float32 // s: running mean of grad²
-	MeanGrad   []float32 // m: running mean of grad, only with Centered
-	Momentum   []float32 // b: momentum buffer; must be there with Momentum
+	Step           int       // how many steps have been taken; BiasCorrection goes by it
+	MeanSquare     []float32 // s: running mean of grad²
+	MeanGrad       []float32 // m: running mean of grad, only with Centered
+	MomentumBuffer []float32 // b: momentum buffer; must be there with Momentum
 }
 
-// Validate returns nil, or an error that names every field that is out of
-// range, with its value. It joins one [*ArgumentError] a problem. Options that
-// change nothing are fine: Nesterov without Momentum, DecoupledDecay without
-// WeightDecay.
-func (o *RMSProp) Validate() error {
-	var p problems
-	o.check(&p, "")
-	return p.join()
-}
-
-// valid tells whether all numbers are in range: what check finds nothing wrong with.
-func (o *RMSProp) valid() bool {
-	return rateInRange(o.LR) && isShare(o.Rho) && inRange(o.Eps) && isMomentum(o.Momentum) && inRange(o.WeightDecay) &&
-		o.productInRange() && isLossScale(o.LossScale) && isClipValue(o.ClipValue) && inRange(o.InitialMeanSquare)
-}
-
-func isMomentum(mu float64) bool { return mu >= 0 && float32(mu) < 1 }
-
-// productInRange is about two numbers that are fine by themselves.
-func (o *RMSProp) productInRange() bool { return !o.DecoupledDecay || inRange(o.LR*o.WeightDecay) }
-
-// isLossScale wants a number that is normal, as is its inverse.
-func isLossScale(x float64) bool { return x == 0 || x >= 0x1p-126 && x <= 0x1p126 }
-
-func isClipValue(x float64) bool { return x == 0 || x >= 0x1p-126 && inRange(x) }
-
-// check says what is wrong with the field x of o, which it calls of+"x".
-func (o *RMSProp) check(p *problems, of string) {
-	p.rate(of, "LR", o.LR)
-	p.share(of, "Rho", o.Rho)
-	p.finite(of, "Eps", o.Eps)
-	if !isMomentum(o.Momentum) {
-		p.addf("%sMomentum = %v: must be in [0, 1), also in float32", of, o.Momentum)
-	}
-	p.finite(of, "WeightDecay", o.WeightDecay)
-	if rateInRange(o.LR) && inRange(o.WeightDecay) && !o.productInRange() {
-		p.addf("%[1]sLR = %[2]v, %[1]sWeightDecay = %[3]v: their product must be finite in float32", of, o.LR, o.WeightDecay)
-	}
-	if !isLossScale(o.LossScale) {
-		p.addf("%sLossScale = %v: must be in [2^-126, 2^126], or 0 for none", of, o.LossScale)
-	}
-	if !isClipValue(o.ClipValue) {
-		p.addf("%sClipValue = %v: must be 2^-126 or more and finite in float32, or 0 for none", of, o.ClipValue)
-	}
-	p.finite(of, "InitialMeanSquare", o.InitialMeanSquare)
+// Validate returns nil, or an [*ArgumentError] that names every field that is out
+// of range. Options that change nothing are fine: Nesterov without Momentum,
+// DecoupledDecay without WeightDecay.
+func (r *RMSProp) Validate() error {
+	return r.check(nil).error()
 }
 
 // NewState returns the state that a tensor of n elements starts with. It
-// panics with an [*ArgumentError] if n is negative or o is not valid.
-func (o *RMSProp) NewState(n int) *State {
-	var p problems
-	o.check(&p, "")
-	if n < 0 {
-		p.addf("n = %d: must not be negative", n)
-	}
-	p.panic()
+// panics with an [*ArgumentError] if n is negative or r is not valid.
+func (r *RMSProp) NewState(n int) *State {
+	r.check(nil).notNegative("n", n).panic()
 	st := &State{MeanSquare: staggered(n, 1)}
-	o.begin(st.MeanSquare)
-	if o.Centered {
+	r.begin(st.MeanSquare)
+	if r.Centered {
 		st.MeanGrad = staggered(n, 2)
 	}
-	if o.Momentum != 0 {
-		st.Momentum = staggered(n, 3)
+	if r.Momentum != 0 {
+		st.MomentumBuffer = staggered(n, 3)
 	}
 	return st
 }
@@ -246,10 +201,10 @@ func staggered(n, quarters int) []float32 {
 }
 
 // begin fills a new mean square, which is zero.
-func (o *RMSProp) begin(s []float32) {
-	if o.InitialMeanSquare != 0 {
+func (r *RMSProp) begin(s []float32) {
+	if r.InitialMeanSquare != 0 {
 		for i := range s {
-			s[i] = float32(o.InitialMeanSquare)
+			s[i] = float32(r.InitialMeanSquare)
 		}
 	}
 }
@@ -262,26 +217,25 @@ func (o *RMSProp) begin(s []float32) {
 // momentum and weight decay move theta. Where a tensor has no gradient, do not
 // call Update; [Optimizer.Step] takes a Grad of nil for that.
 //
-// It panics with an [*ArgumentError], before it has written anything, if o is
-// not valid, if st lacks a slice that o needs or has a MeanGrad without
+// It panics with an [*ArgumentError], before it has written anything, if r is
+// not valid, if st lacks a slice that r needs or has a MeanGrad without
 // Centered, if the lengths differ, or if two of the slices overlap in memory.
 //
 // Like the function [Update] it does not allocate, keeps no reference and
 // starts no goroutine. Concurrent calls are safe on tensors that do not
 // overlap; grad may be shared.
-func (o *RMSProp) Update(theta, grad []float32, st *State) {
-	if !o.valid() || len(grad) != len(theta) || !o.fits(st, len(theta)) || !tensorApart(theta, grad, st) {
-		panic(o.problem(theta, grad, st))
-	}
-	var p params
-	p.round(o, 1, o.rhoAt(st.Step+1))
-	c := p.call(theta, grad, st)
+func (r *RMSProp) Update(theta, grad []float32, st *State) {
+	wrong := argumentNames.checkLength(r.check(nil), 1, len(grad), len(theta))
+	r.checkTensor(wrong, theta, grad, st).panic()
+	var k coeffs
+	k.round(r, 1, r.rhoAt(st.Step+1))
+	c := k.call(theta, grad, st)
 	c.run(c.n)
 	st.Step++
 }
 
 // lossScale is what the gradient is divided by.
-func (o *RMSProp) lossScale() float64 { return cmp.Or(o.LossScale, 1) }
+func (r *RMSProp) lossScale() float64 { return cmp.Or(r.LossScale, 1) }
 
 // rhoAt is the share of the old means that step t = 1, 2, … of a state keeps.
 //
@@ -289,11 +243,11 @@ func (o *RMSProp) lossScale() float64 { return cmp.Or(o.LossScale, 1) }
 // digits where 1 - rho^t would have lost some, and rho = 1 is no exception.
 // math.Pow would differ in its last bits from machine to machine; here each
 // product is rounded, none is fused with a sum.
-func (o *RMSProp) rhoAt(t int) float64 {
-	if !o.BiasCorrection {
-		return o.Rho
+func (r *RMSProp) rhoAt(t int) float64 {
+	if !r.BiasCorrection {
+		return r.Rho
 	}
-	sum, _ := powers(o.Rho, t)
+	sum, _ := powers(r.Rho, t)
 	return 1 - 1/sum
 }
 
@@ -308,95 +262,4 @@ func powers(x float64, n int) (sum, power float64) {
 		sum, power = 1+float64(x*sum), power*x
 	}
 	return sum, power
-}
-
-// ---- Checks ----
-
-// fits tells whether o can take a step with st on a tensor of n elements.
-func (o *RMSProp) fits(st *State, n int) bool {
-	return st != nil && st.Step >= 0 && len(st.MeanSquare) == n && len(st.MeanGrad) == o.needsMeanGrad(n) &&
-		(len(st.Momentum) == n || len(st.Momentum) == 0 && o.Momentum == 0)
-}
-
-func (o *RMSProp) needsMeanGrad(n int) int {
-	if o.Centered {
-		return n
-	}
-	return 0
-}
-
-// tensorApart tells whether no two slices of a tensor overlap in memory.
-func tensorApart(theta, grad []float32, st *State) bool {
-	s, m, b := st.MeanSquare, st.MeanGrad, st.Momentum
-	return !overlap(theta, grad) && !overlap(theta, s) && !overlap(grad, s) &&
-		(len(m) == 0 || !overlap(m, theta) && !overlap(m, grad) && !overlap(m, s)) &&
-		(len(b) == 0 || !overlap(b, theta) && !overlap(b, grad) && !overlap(b, s) && !overlap(b, m))
-}
-
-// problem says what Update has found wrong.
-//
-//go:noinline
-func (o *RMSProp) problem(theta, grad []float32, st *State) *ArgumentError {
-	var p problems
-	o.check(&p, "")
-	p.length("grad", len(grad), "theta", len(theta))
-	o.checkTensor(&p, theta, grad, st)
-	return p.error()
-}
-
-// checkTensor says what fits and tensorApart have found wrong.
-func (o *RMSProp) checkTensor(p *problems, theta, grad []float32, st *State) {
-	o.checkState(p, "st", "theta", st, len(theta))
-	p.overlaps(appendTensor(nil, 0, theta, grad, st, false),
-		func(slice int32) string { return sliceName(slice, "theta", "grad", "st") })
-}
-
-// checkState says what keeps st from fitting o and a tensor of n elements.
-func (o *RMSProp) checkState(p *problems, name, theta string, st *State, n int) {
-	if st == nil {
-		p.addf("%s = nil: missing, NewState makes one", name)
-		return
-	}
-	if st.Step < 0 {
-		p.addf("%s.Step = %d: must not be negative", name, st.Step)
-	}
-	p.length(name+".MeanSquare", len(st.MeanSquare), theta, n)
-	if want := o.needsMeanGrad(n); len(st.MeanGrad) != want {
-		p.addf("len(%s.MeanGrad) = %d, len(%s) = %d, Centered = %v: %s",
-			name, len(st.MeanGrad), theta, n, o.Centered, misfit(len(st.MeanGrad), o.Centered))
-	}
-	if b := len(st.Momentum); b != n && (b != 0 || o.Momentum != 0) {
-		p.addf("len(%s.Momentum) = %d, len(%s) = %d, Momentum = %v: %s",
-			name, b, theta, n, o.Momentum, misfit(b, true))
-	}
-}
-
-func misfit(length int, on bool) string {
-	switch {
-	case !on:
-		return "must be empty without that option"
-	case length == 0:
-		return "missing, the option needs it"
-	default:
-		return "lengths must be equal"
-	}
-}
-
-// slicesPerTensor is how many slices a tensor may have: theta, grad, s, m and b.
-const slicesPerTensor = 5
-
-// appendTensor appends the spans of tensor i.
-func appendTensor(spans []span, i int, theta, grad []float32, st *State, gradWritten bool) []span {
-	spans = appendSpan(spans, theta, i*slicesPerTensor, true)
-	spans = appendSpan(spans, grad, i*slicesPerTensor+1, gradWritten)
-	if st != nil {
-		spans = appendSpan(spans, st.MeanSquare, i*slicesPerTensor+2, true)
-		spans = appendSpan(spans, st.MeanGrad, i*slicesPerTensor+3, true)
-		spans = appendSpan(spans, st.Momentum, i*slicesPerTensor+4, true)
-	}
-	return spans
-}
-
-func sliceName(slice int32, theta, grad, state string) string {
-	return [slicesPerTensor]string{theta, grad, state + ".MeanSquare", state + ".MeanGrad", state + ".Momentum"}[slice%slicesPerTensor]
 }

@@ -1,6 +1,9 @@
 package kernel
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // UpdateRows takes one step in some rows of a table, as for an embedding of
 // which a batch uses few: theta and the state are rows of width elements, and
@@ -20,48 +23,26 @@ import "slices"
 // Update would, and if a row is out of range or listed twice. It allocates only
 // where rows is unsorted and the table has more than 32,768 rows: one bit a row,
 // to find what is listed twice.
-func (o *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
-	if width < 1 || !o.valid() || len(theta)%width != 0 || len(grad)%width != 0 || len(grad)/width != len(rows) ||
-		!o.fits(st, len(theta)) || !tensorApart(theta, grad, st) || checkRows(rows, len(theta)/width) != nil {
-		panic(o.rowsProblem(theta, grad, st, rows, width))
+func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
+	wrong := r.check(nil).width(width)
+	if width >= 1 {
+		if len(theta)%width != 0 {
+			wrong = wrong.addf("theta", Length(len(theta)), "a multiple of width = %d", width)
+		}
+		wrong = wrong.rowsOf("grad", len(grad), rows, width).rows(rows, len(theta)/width)
 	}
-	var p params
-	p.round(o, 1, o.rhoAt(st.Step+1))
-	table := p.call(theta, grad, st)
+	r.checkTensor(wrong, theta, grad, st).panic()
+	var k coeffs
+	k.round(r, 1, r.rhoAt(st.Step+1))
+	table := k.call(theta, grad, st)
 	for i := 0; i < len(rows); {
 		first := i
 		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
 		}
-		c := table.rows(rows[first]*width, first*width, (i-first)*width)
+		c := table.part(rows[first]*width, first*width, (i-first)*width)
 		c.run(c.n)
 	}
 	st.Step++
-}
-
-// rows is the step on n elements from at, whose gradients begin at atGrad.
-func (c call) rows(at, atGrad, n int) call {
-	grad := behind(c.grad, atGrad)
-	c.grad = c.theta // its own rows may end before
-	c = c.part(at, at+n)
-	c.grad = grad
-	return c
-}
-
-// rowsProblem says what UpdateRows has found wrong.
-//
-//go:noinline
-func (o *RMSProp) rowsProblem(theta, grad []float32, st *State, rows []int, width int) *ArgumentError {
-	var p problems
-	o.check(&p, "")
-	if p.width(width); width >= 1 {
-		if len(theta)%width != 0 {
-			p.addf("len(theta) = %d, width = %d: theta must be whole rows", len(theta), width)
-		}
-		p.rows(grad, rows, width)
-		p = append(p, checkRows(rows, len(theta)/width)...)
-	}
-	o.checkTensor(&p, theta, grad, st)
-	return p.error()
 }
 
 // part is x[start:end] of a slice that may be empty instead.
@@ -83,11 +64,9 @@ func part(x []float32, start, end int) []float32 {
 // [*ArgumentError] if width is not positive or grad does not have a row for each
 // of rows.
 func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
-	var p problems
-	p.width(width)
-	p.panic()
-	p.rows(grad, rows, width)
-	p.panic()
+	var wrong *ArgumentError
+	wrong.width(width).panic()
+	wrong.rowsOf("grad", len(grad), rows, width).panic()
 	if increasing(rows) {
 		return grad, rows
 	}
@@ -124,33 +103,35 @@ func increasing(rows []int) bool {
 	return true
 }
 
-func (p *problems) width(width int) {
+func (e *ArgumentError) width(width int) *ArgumentError {
 	if width < 1 {
-		p.addf("width = %d: must be positive", width)
+		return e.addf("width", width, "1 or more")
 	}
+	return e
 }
 
-func (p *problems) rows(grad []float32, rows []int, width int) {
-	if len(grad)%width != 0 || len(grad)/width != len(rows) {
-		p.addf("len(grad) = %d, len(rows) = %d, width = %d: grad must have a row for each of rows",
-			len(grad), len(rows), width)
+// rowsOf checks that a slice of n elements has a row of width elements for each
+// of rows.
+func (e *ArgumentError) rowsOf(name string, n int, rows []int, width int) *ArgumentError {
+	if n%width != 0 || n/width != len(rows) {
+		return e.addf(name, Length(n), "%d (len(rows)*width)", len(rows)*width)
 	}
+	return e
 }
 
-// checkRows finds the rows that are not in [0, n) or listed twice. Sorted rows
-// need one look each.
-func checkRows(rows []int, n int) (p problems) {
+// rows checks that the rows are in [0, n) and that none is listed twice. Sorted
+// rows are looked at once.
+func (e *ArgumentError) rows(rows []int, n int) *ArgumentError {
 	sorted, last := true, -1
 	for i, r := range rows {
 		if r < 0 || r >= n {
-			p.addf("rows[%d] = %d: must be in [0, %d), the rows of theta", i, r, n)
-			return p
+			return e.addf(fmt.Sprintf("rows[%d]", i), r, "a row of theta, in [0, %d)", n)
 		}
 		sorted = sorted && r > last
 		last = r
 	}
 	if sorted {
-		return nil
+		return e
 	}
 	var few [512]uint64
 	seen := few[:]
@@ -160,10 +141,9 @@ func checkRows(rows []int, n int) (p problems) {
 	for i, r := range rows {
 		bit := uint64(1) << (r % 64)
 		if seen[r/64]&bit != 0 {
-			p.addf("rows[%d] = rows[%d] = %d: a row may be listed once", slices.Index(rows, r), i, r)
-			return p
+			return e.addf(fmt.Sprintf("rows[%d]", i), r, "each row once, which rows[%d] is already", slices.Index(rows, r))
 		}
 		seen[r/64] |= bit
 	}
-	return nil
+	return e
 }

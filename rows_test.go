@@ -77,7 +77,7 @@ func TestRMSPropUpdateRowsLong(t *testing.T) {
 			replaced := rows[last]
 			rows[last] = row
 			err := recovered(func() { o.UpdateRows(d.theta, grad, d.state(), rows, 1) })
-			if want := fmt.Sprintf("kernel: rows[%d] = rows[%d] = %d: a row may be listed once", at, last, row); err == nil || err.Error() != want {
+			if want := fmt.Sprintf("kernel: rows[%d] = %d, want each row once, which rows[%d] is already", last, row, at); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}
 			rows[last] = replaced
@@ -125,11 +125,10 @@ func TestCoalesceRows(t *testing.T) {
 			t.Errorf("%+v: what it was given has changed", test)
 		}
 	}
-	const whole = ": grad must have a row for each of rows"
-	requirePanic(t, "width = 0: must be positive", func() { CoalesceRows(nil, nil, 0) })
-	requirePanic(t, "len(grad) = 3, len(rows) = 1, width = 2"+whole, func() { CoalesceRows(make([]float32, 3), []int{1}, 2) })
-	requirePanic(t, "len(grad) = 4, len(rows) = 1, width = 2"+whole, func() { CoalesceRows(make([]float32, 4), []int{1}, 2) })
-	requirePanic(t, "len(grad) = 2, len(rows) = 2, width = 2"+whole, func() { CoalesceRows(make([]float32, 2), []int{1, 2}, 2) })
+	requirePanic(t, "width = 0, want 1 or more", func() { CoalesceRows(nil, nil, 0) })
+	requirePanic(t, "len(grad) = 3, want 2 (len(rows)*width)", func() { CoalesceRows(make([]float32, 3), []int{1}, 2) })
+	requirePanic(t, "len(grad) = 4, want 2 (len(rows)*width)", func() { CoalesceRows(make([]float32, 4), []int{1}, 2) })
+	requirePanic(t, "len(grad) = 2, want 4 (len(rows)*width)", func() { CoalesceRows(make([]float32, 2), []int{1, 2}, 2) })
 }
 
 // By another way: float32 sums row by row, in the order of the list.

@@ -74,7 +74,7 @@ func familyContenders(w *workspace) (contenders []contender) {
 					st.MeanGrad = w.m
 				}
 				if m.Momentum != 0 {
-					st.Momentum = w.b
+					st.MomentumBuffer = w.b
 				}
 				m.Update(w.theta, w.grad, &st)
 			}

@@ -48,7 +48,7 @@ func (c *checkpoint) restore(from *checkpoint) error {
 		len(from.Order) != len(c.Order) || len(from.Theta) != len(c.Theta) ||
 		len(from.State.MeanSquare) != len(c.State.MeanSquare) ||
 		len(from.State.MeanGrad) != len(c.State.MeanGrad) ||
-		len(from.State.Momentum) != len(c.State.Momentum) {
+		len(from.State.MomentumBuffer) != len(c.State.MomentumBuffer) {
 		return errors.New("its parts do not fit its flags")
 	}
 	c.Epoch = from.Epoch
@@ -58,7 +58,7 @@ func (c *checkpoint) restore(from *checkpoint) error {
 	c.State.Step = from.State.Step
 	copy(c.State.MeanSquare, from.State.MeanSquare)
 	copy(c.State.MeanGrad, from.State.MeanGrad)
-	copy(c.State.Momentum, from.State.Momentum)
+	copy(c.State.MomentumBuffer, from.State.MomentumBuffer)
 	return nil
 }
 

@@ -230,7 +230,7 @@ func TestMisfit(t *testing.T) {
 		func(c *checkpoint) { c.Theta = c.Theta[1:] },
 		func(c *checkpoint) { c.Order = nil },
 		func(c *checkpoint) { c.State = nil },
-		func(c *checkpoint) { c.State.Momentum = c.Theta },
+		func(c *checkpoint) { c.State.MomentumBuffer = c.Theta },
 		func(c *checkpoint) { c.Random = nil },
 	} {
 		c, err := decode(bytes.NewReader(good))

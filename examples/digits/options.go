@@ -159,8 +159,10 @@ func (o *options) complete() error {
 		return errors.New("-centered: needs another -optimizer than update")
 	}
 	rmsprop := o.rmsprop()
-	if err := rmsprop.Validate(); err != nil {
-		return errors.New(strings.ReplaceAll(err.Error(), "\nkernel: ", "; "))
+	var wrong *kernel.ArgumentError
+	if errors.As(rmsprop.Validate(), &wrong) {
+		name := map[string]string{"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum", "LossScale": "loss-scale"}[wrong.Name]
+		return fmt.Errorf("-%s %v: want %s", name, wrong.Value, wrong.Want)
 	}
 	return nil
 }

@@ -335,7 +335,7 @@ func (made *gradients) add(o *Optimizer, own *context.Context, v *context.Variab
 		made.loans = append(made.loans, loan{name + "_mean_gradient", state("_mean_gradient", 0), &st.MeanGrad, true})
 	}
 	if o.Kernel.Options.Momentum != 0 {
-		made.loans = append(made.loans, loan{name + "_momentum", state("_momentum", 0), &st.Momentum, true})
+		made.loans = append(made.loans, loan{name + "_momentum", state("_momentum", 0), &st.MomentumBuffer, true})
 	}
 	if made.limit > 0 {
 		made.before = append(made.before, make([]float32, v.Shape().Size()))

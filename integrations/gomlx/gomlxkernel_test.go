@@ -571,7 +571,7 @@ func TestMomentumLater(t *testing.T) {
 	opt.Kernel.Options.Momentum = 0.9
 	_, err := tr.loop.RunSteps(newInputs(), 1)
 	for _, name := range []string{"/layer/w", "/scale", "/layer/deeper/b"} {
-		if err == nil || !strings.Contains(err.Error(), name+".State.Momentum") {
+		if err == nil || !strings.Contains(err.Error(), name+".State.MomentumBuffer") {
 			t.Errorf("error %v, want one about %s", err, name)
 		}
 	}

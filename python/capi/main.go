@@ -9,6 +9,7 @@ package main
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -47,13 +48,39 @@ func guard(message *C.char, size C.int64_t, code *C.int32_t) {
 
 // plain is the text of an error in C's words: one line, without the package's
 // name, and the fields called as in kernel.h.
-func plain(err error) string { return words.Replace(err.Error()) }
+func plain(err error) string {
+	const prefix = "kernel: "
+	var wrong *kernel.ArgumentError
+	if !errors.As(err, &wrong) {
+		return strings.TrimPrefix(err.Error(), prefix)
+	}
+	var lines []string
+	for _, e := range append([]*kernel.ArgumentError{wrong}, wrong.Others...) {
+		c := kernel.ArgumentError{Tensor: tensorInC(e.Tensor), Name: nameInC(e.Name), Value: e.Value, Want: e.Want}
+		if v, ok := e.Value.(kernel.Overlap); ok {
+			c.Value = kernel.Overlap{Tensor: tensorInC(v.Tensor), Name: nameInC(v.Name), Bytes: v.Bytes}
+		}
+		lines = append(lines, strings.TrimPrefix(c.Error(), prefix))
+	}
+	return strings.Join(lines, "; ")
+}
 
-var words = strings.NewReplacer("kernel: ", "", "\n", "; ", "params[", "tensors[",
-	".Theta", ".theta", ".Grad", ".grad", ".State.MeanSquare", ".mean_square",
-	".State.MeanGrad", ".mean_grad", ".State.Momentum", ".momentum",
-	"LR = ", "lr = ", "Rho = ", "rho = ", "Eps = ", "eps = ", "Momentum = ", "momentum = ",
-	"WeightDecay = ", "weight_decay = ", "LossScale = ", "loss_scale = ", "ClipValue = ", "clip_value = ")
+func tensorInC(name string) string { return strings.Replace(name, "params", "tensors", 1) }
+
+func nameInC(name string) string {
+	if c, ok := namesInC[name]; ok {
+		return c
+	}
+	return name
+}
+
+// namesInC has the fields that kernel.h calls otherwise.
+var namesInC = map[string]string{
+	"Theta": "theta", "Grad": "grad",
+	"State.MeanSquare": "mean_square", "State.MeanGrad": "mean_grad", "State.MomentumBuffer": "momentum",
+	"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum",
+	"WeightDecay": "weight_decay", "LossScale": "loss_scale", "ClipValue": "clip_value",
+}
 
 // say puts text into a buffer of size bytes, as much of it as fits in whole
 // characters.

@@ -188,7 +188,7 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 			st.MeanGrad = slice(t.mean_grad, "mean_grad")
 		}
 		if t.momentum != nil || options.Momentum != 0 {
-			st.Momentum = slice(t.momentum, "momentum")
+			st.MomentumBuffer = slice(t.momentum, "momentum")
 		}
 		switch {
 		case t.step != nil && uintptr(unsafe.Pointer(t.step))%4 != 0:

@@ -76,9 +76,9 @@ static void test_bad_update(void) {
 	REFUSED("theta", kernel_update((float *)((char *)theta + 1), grad, s, 7, 0.1, 0.9, 0, TO));
 	REFUSED("s = 0x", kernel_update(theta, grad, (float *)((char *)s + 2), 7, 0.1, 0.9, 0, TO));
 	REFUSED("multiple of 4", kernel_update(theta, (float *)((char *)grad + 3), s, 7, 0.1, 0.9, 0, TO));
-	REFUSED("theta and grad overlap", kernel_update(theta, theta + 3, s, 4, 0.1, 0.9, 0, TO));
-	REFUSED("theta and s overlap", kernel_update(theta, grad, theta, 8, 0.1, 0.9, 0, TO));
-	REFUSED("s and grad overlap", kernel_update(theta, s + 1, s, 2, 0.1, 0.9, 0, TO));
+	REFUSED("grad overlaps theta", kernel_update(theta, theta + 3, s, 4, 0.1, 0.9, 0, TO));
+	REFUSED("s overlaps theta", kernel_update(theta, grad, theta, 8, 0.1, 0.9, 0, TO));
+	REFUSED("grad overlaps s", kernel_update(theta, s + 1, s, 2, 0.1, 0.9, 0, TO));
 	REFUSED("lr = -1", kernel_update(theta, grad, s, 8, -1, 0.9, 0, TO));
 	REFUSED("rho = 2", kernel_update(theta, grad, s, 8, 0.1, 2, 0, TO));
 	REFUSED("eps = NaN", kernel_update(theta, grad, s, 8, 0.1, 0.9, NAN, TO));
@@ -350,9 +350,9 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	(void)WITH("tensors[0].step", t[0].step = (float *)((char *)t[0].step + 2));
 	(void)WITH("tensors[1].options = 1", t[1].options = 1);
 	(void)WITH("tensors[1].options = -1", t[1].options = -1);
-	(void)WITH("tensors[0].theta and tensors[1].theta overlap", (t[1].theta = t[0].theta + 3));
+	(void)WITH("tensors[1].theta overlaps tensors[0].theta", (t[1].theta = t[0].theta + 3));
 	(void)WITH("tensors[0].grad", (t[0].grad = t[0].theta));
-	(void)WITH("tensors[0].momentum and tensors[1].mean_square overlap", (t[1].mean_square = t[0].momentum));
+	(void)WITH("tensors[1].mean_square overlaps tensors[0].momentum", (t[1].mean_square = t[0].momentum));
 	memcpy(t, m.tensors, sizeof t);
 
 #define WITH_OPTIONS(word, change) (o = good, change, 0); REFUSED(word, kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO))

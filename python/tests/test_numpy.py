@@ -107,12 +107,12 @@ def test_refuses_overlap():
     x = np.arange(30, dtype=np.float32)
     before = x.copy()
     apart = np.ones(10, np.float32)
-    for theta, grad, s, names in (
-        (x[:10], x[9:19], apart, "theta and grad"),
-        (x[:10], apart, x[:10], "theta and s"),
-        (apart, x[5:15], x[10:20], "grad and s"),
+    for theta, grad, s, message in (
+        (x[:10], x[9:19], apart, "grad overlaps theta"),
+        (x[:10], apart, x[:10], "s overlaps theta"),
+        (apart, x[5:15], x[10:20], "s overlaps grad"),
     ):
-        with pytest.raises(ValueError, match=f"{names} overlap"):
+        with pytest.raises(ValueError, match=message):
             update(theta, grad, s, 0.1, 0.9, 1e-7)
     np.testing.assert_array_equal(x, before)
     update(x[:10], x[10:20], x[20:30], 0.1, 0.9, 1e-7)
