@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -139,10 +140,48 @@ func readCheckpoint(path string) (*checkpoint, error) {
 }
 
 func (c *checkpoint) write(path string) error {
-	if err := replace(path, c.encode); err != nil {
+	if err := save(path, c.encode); err != nil {
 		return fmt.Errorf("%s: not saved: %w", path, err)
 	}
 	return nil
+}
+
+// save writes to what path names: a device or pipe directly, a regular file as a
+// whole, the one that a symbolic link leads to if path is one.
+func save(path string, write func(io.Writer) error) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || info.Mode().IsRegular():
+		if path, err = follow(path); err != nil {
+			return err
+		}
+		return replace(path, write)
+	case info.IsDir():
+		return errors.New("is a directory")
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
+}
+
+// follow returns what a chain of symbolic links leads to, whether or not it exists.
+// It joins paths without cleaning them: past a link to a folder, .. is not the
+// folder that the link lies in.
+func follow(path string) (string, error) {
+	for range 40 { // as many as Linux follows
+		link, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // no link
+		}
+		if !filepath.IsAbs(link) {
+			dir, _ := filepath.Split(path)
+			link = dir + link
+		}
+		path = link
+	}
+	return "", errors.New("too many links")
 }
 
 // sync is (*os.File).Sync, but for the test that looks when it is called.
@@ -151,9 +190,13 @@ var sync = (*os.File).Sync
 // replace gives a file new content, all of it or, whenever it fails or the
 // program or the machine stops, none.
 func replace(path string, write func(io.Writer) error) (err error) {
+	mode := fs.FileMode(0o666)
+	if old, err := os.Stat(path); err == nil {
+		mode = old.Mode().Perm()
+	}
 	// In the same folder, to be on the same disk. One that was left behind is
 	// overwritten.
-	file, err := os.Create(path + ".tmp")
+	file, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}

@@ -344,6 +344,55 @@ func TestKilledWhileSaving(t *testing.T) {
 		path, len(good)/2-headerSize, len(good)-headerSize), "-resume", path+".tmp")
 }
 
+// -save writes to the file that a link leads to, and keeps its mode.
+func TestSaveToLink(t *testing.T) {
+	dir := t.TempDir()
+	sub := filepath.Join(dir, "a", "b")
+	if err := os.MkdirAll(sub, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	link := func(name, to string) string {
+		name = filepath.Join(dir, name)
+		if err := os.Symlink(to, name); err != nil {
+			t.Skip(err) // as on Windows without the privilege
+		}
+		return name
+	}
+	content := func(w io.Writer) error {
+		_, err := io.WriteString(w, "new")
+		return err
+	}
+	link("folder", filepath.Join("a", "b"))
+	private := filepath.Join(dir, "a", "private")
+	put(t, private, []byte("old"))
+	if err := os.Chmod(private, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]struct{ link, file string }{
+		"existing": {filepath.Join("a", "private"), private},
+		"missing":  {filepath.Join(sub, "new"), filepath.Join(sub, "new")},
+		"chain":    {"missing", filepath.Join(sub, "new")},
+		"past":     {filepath.Join("folder") + string(filepath.Separator) + ".." + string(filepath.Separator) + "past", filepath.Join(dir, "a", "past")},
+	} {
+		path := link(name, to.link)
+		if err := save(path, content); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if got := get(t, to.file); string(got) != "new" {
+			t.Errorf("%s: %q, want the new content", name, got)
+		}
+		if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			t.Errorf("%s: no longer a link: %v, %v", name, info, err)
+		}
+	}
+	if info, err := os.Stat(private); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("mode %v, want no access for others", info.Mode())
+	}
+	loop := link("loop", "loop")
+	if err := save(loop, content); err == nil {
+		t.Error("no error for a link to itself")
+	}
+}
+
 // What cannot be saved is known before the first epoch, and an older file stays.
 func TestSaveFails(t *testing.T) {
 	dir := t.TempDir()

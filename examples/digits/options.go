@@ -160,11 +160,15 @@ func (o *options) complete() error {
 	}
 	rmsprop := o.rmsprop()
 	var wrong *kernel.ArgumentError
-	if errors.As(rmsprop.Validate(), &wrong) {
-		name := map[string]string{"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum", "LossScale": "loss-scale"}[wrong.Name]
-		return fmt.Errorf("-%s %v: want %s", name, wrong.Value, wrong.Want)
+	if !errors.As(rmsprop.Validate(), &wrong) {
+		return nil
 	}
-	return nil
+	flags := map[string]string{"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum", "LossScale": "loss-scale"}
+	var problems []string
+	for _, w := range append([]*kernel.ArgumentError{wrong}, wrong.Others...) {
+		problems = append(problems, fmt.Sprintf("-%s %v: must be %s", flags[w.Name], w.Value, w.Want))
+	}
+	return errors.New(strings.Join(problems, "; "))
 }
 
 // rmsprop is what -optimizer names, with the other flags.
