@@ -31,7 +31,7 @@ func run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ours, err := train(newWeights(), gorgoniakernel.FromGorgonia(), 0, epochs)
+	ours, err := train(newWeights(), gorgoniakernel.FromGorgonia().AsSolver(), 0, epochs)
 	if err != nil {
 		return err
 	}
