@@ -16,9 +16,9 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// A checkpoint is all that training goes on from, bit for bit.
+// A checkpoint is all that a training needs to continue bit for bit.
 type checkpoint struct {
-	Flags  map[string]string // as the user could have given them
+	Flags  map[string]string // as a user could have given them
 	Images string            // what describe says
 	Epoch  int               // how many are done
 	Random *rand.PCG
@@ -27,7 +27,8 @@ type checkpoint struct {
 	State  *kernel.State
 }
 
-// describe tells data sets apart, wherever they lie.
+// describe returns a description that differs for different data sets, wherever
+// their files are.
 func describe(train, test *dataset) string {
 	h := sha256.New()
 	for _, set := range []*dataset{train, test} {
@@ -39,7 +40,7 @@ func describe(train, test *dataset) string {
 		len(train.labels), len(test.labels), train.rows, train.cols, h.Sum(nil)[:8])
 }
 
-// restore copies what was saved into a checkpoint at the start of the same
+// restore copies a saved checkpoint into c, which is one at the start of the same
 // training.
 func (c *checkpoint) restore(from *checkpoint) error {
 	if from.Images != c.Images {
@@ -187,14 +188,14 @@ func follow(path string) (string, error) {
 // sync is (*os.File).Sync, but for the test that looks when it is called.
 var sync = (*os.File).Sync
 
-// replace gives a file new content, all of it or, whenever it fails or the
-// program or the machine stops, none.
+// replace gives a file new content: all of it or, if it fails or the program or the
+// machine stops, none.
 func replace(path string, write func(io.Writer) error) (err error) {
 	mode := fs.FileMode(0o666)
 	if old, err := os.Stat(path); err == nil {
 		mode = old.Mode().Perm()
 	}
-	// In the same folder, to be on the same disk. One that was left behind is
+	// In the same folder, to be on the same disk. A leftover of an earlier run is
 	// overwritten.
 	file, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
@@ -218,8 +219,8 @@ func replace(path string, write func(io.Writer) error) (err error) {
 	if err != nil {
 		return err
 	}
-	// The new name reaches the disk with the folder. Not every system can sync
-	// that; without, the old content may come back when the machine stops.
+	// The new name reaches the disk with the folder. Not every system can sync a
+	// folder; without that the old content may come back if the machine stops.
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
 		sync(dir)
 		dir.Close()

@@ -34,7 +34,7 @@ func (d *dataset) load(x []float32, i int) (label byte) {
 	return d.labels[i]
 }
 
-// load reads the files in dir or, where it is empty, the embedded images.
+// load reads the files in dir or, if dir is empty, returns the embedded images.
 func load(dir string) (train, test *dataset, err error) {
 	if dir == "" {
 		train, test = loadDigits()

@@ -490,7 +490,7 @@ func TestFromContext(t *testing.T) {
 	gomlxkernel.FromContext(ctx)
 }
 
-// TestClear deletes all that the optimizer has made, and trains anew.
+// TestClear deletes all variables of the optimizer, and trains again.
 func TestClear(t *testing.T) {
 	options := kernel.GoMLX()
 	options.Centered, options.Momentum = true, 0.5

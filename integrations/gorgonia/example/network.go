@@ -35,7 +35,7 @@ type network struct {
 }
 
 // newNetwork returns a network with the weights w, which it shares with all
-// others that have them. One for training computes gradients, too.
+// others that have them. A network for training also computes gradients.
 func newNetwork(w *weights, images int, training bool) (*network, error) {
 	g := gorgonia.NewGraph()
 	n := &network{
