@@ -13,17 +13,17 @@ for mod in */go.mod; do
 	echo "integrations/$module"
 	cd "$module"
 
-	# A program that requires a module needs the Go version of its go directive, which
-	# cannot be lower than those of the modules that it requires. Requirements marked
-	# indirect may be newer than needed: without them go mod tidy finds the lowest
-	# version. go vet, which checks all types first, shows that this version suffices.
+	# Whoever requires a module needs the Go of its directive. It cannot be lower than
+	# those of the modules that it requires, and those that it names as indirect may be
+	# newer than needed: what is left without them is the lowest. That this Go will do
+	# is seen by having it check all types, go vet's first step.
 	go mod tidy -diff
 	sed '/\/\/ indirect/d; s/^go .*/go 1.17/' go.mod >"$work/go.mod"
 	cp go.sum "$work/go.sum"
 	go mod tidy -modfile="$work/go.mod" 2>"$work/tidy" || { cat "$work/tidy"; exit 1; }
 	lowest=$(directive "$work/go.mod")
 	if [ "$(directive go.mod)" != "$lowest" ]; then
-		echo "its go directive is $(directive go.mod), but go $lowest suffices if no indirect requirement is newer than needed"
+		echo "its go directive is $(directive go.mod), go $lowest is enough, where no indirect requirement is newer than needed"
 		exit 1
 	fi
 	release=$lowest
