@@ -63,7 +63,7 @@ typedef struct kernel_options {
 	double eps;          /* in units of grad^2, or of grad with KERNEL_EPS_OUTSIDE */
 	double momentum;     /* in [0, 1); needs kernel_tensor.momentum where it is not 0 */
 	double weight_decay; /* added to the gradient, or taken from theta with KERNEL_DECOUPLED_DECAY */
-	double loss_scale;   /* the gradient is divided by it; 0 means 1 */
+	double loss_scale;   /* the gradient is divided by it; 0 means 1; the same for all tensors of a step */
 	double clip_value;   /* limits each element of the gradient; 0: no limit */
 	int64_t flags;
 } kernel_options;

@@ -155,6 +155,10 @@ func (o *optimizer) setOptions(options []C.kernel_options) {
 		if err := o.options[i].Validate(); err != nil {
 			refusef("options[%d]: %s", i, plain(err))
 		}
+		if c.loss_scale != options[0].loss_scale {
+			refusef("options[%d].loss_scale = %v: must be that of options[0], %v", i, c.loss_scale, options[0].loss_scale)
+		}
+		o.options[i].LossScale, o.kernel.LossScale = 0, float64(c.loss_scale)
 	}
 }
 

@@ -363,6 +363,9 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	(void)WITH_OPTIONS("weight_decay = +Inf", o.weight_decay = INFINITY);
 	(void)WITH_OPTIONS("loss_scale = -1", o.loss_scale = -1);
 	(void)WITH_OPTIONS("clip_value = -1", o.clip_value = -1);
+	kernel_options two[2] = {good, good};
+	two[1].loss_scale = 2;
+	REFUSED("options[1].loss_scale = 2", kernel_step(optimizer, NULL, two, 2, t, 2, NULL, TO));
 	(void)WITH_OPTIONS("options[0].flags = 0x80", o.flags = 0x80);
 	(void)WITH_OPTIONS("tensors[1].mean_grad = NULL", (o.flags = KERNEL_CENTERED, t[1].mean_grad = NULL));
 	(void)WITH_OPTIONS("tensors[1].momentum = NULL", (o.momentum = 0.5, t[1].momentum = NULL));
