@@ -89,6 +89,11 @@ type Optimizer struct {
 	Scope  string        // of its variables, below the root scope
 	Report kernel.Report // of the last step
 
+	// Configure may set NoDecay and LRScale of a variable's Param. It is called for
+	// each trainable variable when a graph is built. nil: none is set. Options that it
+	// sets do not follow the Context's learning rate.
+	Configure func(v *context.Variable, p *kernel.Param)
+
 	id       int64
 	attached bool
 	execs    []executor // whose graphs are still to be built
@@ -327,6 +332,9 @@ func (made *gradients) add(o *Optimizer, own *context.Context, v *context.Variab
 	made.params = append(made.params, kernel.Param{State: st, Name: name})
 	made.steps = append(made.steps, beside.VariableWithValue(v.Name()+"_step", int64(0)).SetTrainable(false))
 	param := &made.params[i]
+	if o.Configure != nil {
+		o.Configure(v, param)
+	}
 	made.loans = append(made.loans,
 		loan{name, v.Value, &param.Theta, true},
 		loan{"gradient of " + name, func() (*tensors.Tensor, error) { return made.logged[1+i], nil }, &param.Grad, false},

@@ -188,6 +188,40 @@ func TestAnotherGraph(t *testing.T) {
 	}
 }
 
+// TestConfigure trains one weight without decay, and another one half as fast.
+func TestConfigure(t *testing.T) {
+	opt := gomlxkernel.New(decayed(0.1))
+	opt.Configure = func(v *context.Variable, p *kernel.Param) {
+		p.NoDecay = v.Name() == "b"
+		if v.Name() == "scale" {
+			p.LRScale = 0.5
+		}
+	}
+	tr := newTraining(t, opt)
+	tr.run(newInputs(), 10)
+
+	want := tr.initial()
+	in := newInputs()
+	parts := []struct{ first, end int }{{0, 111}, {111, 112}, {112, 117}}
+	options := []kernel.RMSProp{decayed(0.1), decayed(0.1), decayed(0)}
+	options[1].LR /= 2
+	states := make([]*kernel.State, len(parts))
+	for range 10 {
+		grad := in.flat()
+		for i, part := range parts {
+			o := options[i]
+			o.LR = float64(float32(o.LR)) // as the variable has it
+			if states[i] == nil {
+				states[i] = o.NewState(part.end - part.first)
+			}
+			o.Update(want[part.first:part.end], grad[part.first:part.end], states[i])
+		}
+	}
+	if !slices.Equal(tr.weights(), want) {
+		t.Errorf("%v apart", apart(tr.weights(), want))
+	}
+}
+
 // TestNonFinite trains through a batch whose gradients are not finite.
 func TestNonFinite(t *testing.T) {
 	t.Run("clip_nan", func(t *testing.T) {

@@ -40,6 +40,7 @@ type Solver struct {
 
 	rmsprop   kernel.RMSProp
 	l2reg     float64
+	noDecay   func(name string) bool
 	wide      bool                // float64 nodes are stepped
 	rounded   map[string]*rounded // by the node's name
 	optimizer kernel.Optimizer
@@ -94,12 +95,16 @@ func WithEps(eps float64) Option { return func(s *Solver) { s.rmsprop.Eps = eps 
 // WithBatchSize divides the gradients by n, for a loss that is the sum over a batch
 // of n. Leave it out to train as with [gorgonia.NewRMSPropSolver], which ignores
 // gorgonia.WithBatchSize: only Gorgonia's other solvers divide.
-func WithBatchSize(n float64) Option { return func(s *Solver) { s.rmsprop.LossScale = n } }
+func WithBatchSize(n float64) Option { return func(s *Solver) { s.optimizer.LossScale = n } }
 
 // WithL2Reg takes l2*w from each weight w in every step, as [gorgonia.WithL2Reg]
 // does: not scaled by the learning rate, which must be above 0. It replaces
 // [kernel.RMSProp.WeightDecay]. With 0 there is none, and WeightDecay applies.
 func WithL2Reg(l2 float64) Option { return func(s *Solver) { s.l2reg = l2 } }
+
+// WithNoDecay leaves the nodes whose names it reports true for without weight decay,
+// by [WithL2Reg] or [kernel.RMSProp.WeightDecay], as is usual for biases.
+func WithNoDecay(is func(name string) bool) Option { return func(s *Solver) { s.noDecay = is } }
 
 // WithClipValue limits each element of the gradients to [-c, c] before anything else,
 // see [kernel.RMSProp]. It differs from gorgonia.WithClip, which lets the unlimited
@@ -162,6 +167,7 @@ func (s *Solver) Step(model Model) error {
 			wide = append(wide, wideNode{name, i, theta64, grad64})
 		}
 		params[i] = kernel.Param{Theta: theta, Grad: grad, State: s.States[name], Name: name}
+		params[i].NoDecay = s.noDecay != nil && s.noDecay(name)
 		place[name] = i
 	}
 	if problems = append(problems, overlaps(wide)...); problems != nil {

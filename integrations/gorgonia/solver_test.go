@@ -209,17 +209,18 @@ func TestStepIsKernels(t *testing.T) {
 
 // Each option does what kernel does.
 func TestOptions(t *testing.T) {
-	decayed, clipped, scaled := kernel.PyTorch(), kernel.PyTorch(), kernel.PyTorch()
+	decayed, clipped := kernel.PyTorch(), kernel.PyTorch()
 	decayed.WeightDecay, decayed.DecoupledDecay = 0.001/decayed.LR, true
 	clipped.ClipValue = 0.5
-	scaled.LossScale = 8
+	scaled := New(kernel.PyTorch())
+	scaled.optimizer.LossScale = 8
 	for name, test := range map[string]struct {
 		option Option
-		want   kernel.RMSProp
+		want   *Solver
 	}{
-		"WithL2Reg": {WithL2Reg(0.001), decayed}, "WithClipValue": {WithClipValue(0.5), clipped}, "WithBatchSize": {WithBatchSize(8), scaled},
+		"WithL2Reg": {WithL2Reg(0.001), New(decayed)}, "WithClipValue": {WithClipValue(0.5), New(clipped)}, "WithBatchSize": {WithBatchSize(8), scaled},
 	} {
-		s, want := New(kernel.PyTorch(), test.option), New(test.want)
+		s, want := New(kernel.PyTorch(), test.option), test.want
 		plain := New(kernel.PyTorch())
 		a, b, c := newModel(), newModel(), newModel()
 		for step := range 5 {
@@ -233,6 +234,29 @@ func TestOptions(t *testing.T) {
 		}
 		if difference(t, a, c) == 0 {
 			t.Errorf("%s changes nothing", name)
+		}
+	}
+}
+
+// A node without decay trains as one of a solver without decay.
+func TestNoDecay(t *testing.T) {
+	all, none := FromGorgonia(WithL2Reg(0.01)), FromGorgonia()
+	some := FromGorgonia(WithL2Reg(0.01), WithNoDecay(func(name string) bool { return strings.HasPrefix(name, "b") }))
+	a, b, c := newModel(), newModel(), newModel()
+	for step := range 3 {
+		for solver, model := range map[*Solver][]*leaf{all: a, none: b, some: c} {
+			feed(t, model, step)
+			mustStep(t, solver.AsSolver(), model)
+		}
+	}
+	for i, l := range c {
+		want, other := a, b
+		if strings.HasPrefix(l.name, "b") {
+			want, other = b, a
+		}
+		got := elements(t, l.value)
+		if !slices.Equal(got, elements(t, want[i].value)) || slices.Equal(got, elements(t, other[i].value)) {
+			t.Errorf("%s: decay is wrong", l.name)
 		}
 	}
 }
