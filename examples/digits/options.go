@@ -153,6 +153,8 @@ func (o *options) complete() error {
 		return fmt.Errorf("-workers %d: must be 0 or more", o.workers)
 	case !(o.clip >= 0):
 		return fmt.Errorf("-clip %v: must be 0 or more", o.clip)
+	case o.rho == 0 && o.eps == 0:
+		return errors.New("-rho 0, -eps 0: one must be above 0: without them steps go by the gradient's sign alone")
 	case update && o.momentum != 0:
 		return fmt.Errorf("-momentum %v: needs another -optimizer than update", o.momentum)
 	case update && o.centered:
