@@ -50,9 +50,10 @@ func init() {
 // one device. It works with Trainer.AccumulateGradients: one step for each
 // accumulated gradient.
 //
-// Attach it to what runs its graphs: [Optimizer.AttachTo] a train.Loop,
-// [Optimizer.AttachToTrainer] for a loop of your own, [Optimizer.AttachToExec]
-// without a Trainer. Building a graph is an error until one of them was called.
+// [New] and [FromContext] make one. Attach it to what runs its graphs, with
+// [Optimizer.AttachTo] for a train.Loop, [Optimizer.AttachToTrainer] for a loop of
+// your own, or [Optimizer.AttachToExec] without a Trainer. Building a graph is an
+// error until one of them was called.
 //
 // # Learning rate
 //
