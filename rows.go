@@ -26,7 +26,10 @@ import (
 // to find what is listed twice.
 func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
 	wrong := r.check(nil).table(&argumentRows, len(theta), len(grad), rows, width).once(rows)
-	r.checkTensor(wrong, theta, grad, st).panic()
+	if wrong = r.checkState(wrong, st, len(theta), &argumentNames); !tensorApart(theta, grad, st) {
+		wrong = wrong.tensorOverlaps(theta, grad, st)
+	}
+	wrong.panic()
 	var k coeffs
 	k.round(r, 1, r.rhoAt(st.Step+1))
 	all, t := k.call(theta, grad, st), table{width: width, rows: rows}
