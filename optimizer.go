@@ -135,7 +135,11 @@ type Report struct {
 //
 // A panic, as of a fault in memory that was mapped from a file, unwinds Step only
 // when no worker writes any more.
-func (o *Optimizer) Step(params []Param) (Report, error) {
+func (o *Optimizer) Step(params []Param) (report Report, err error) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { report, err = o.Step(params) })
+		return report, err
+	}
 	if wrong := o.enter(); wrong != nil {
 		return Report{}, wrong
 	}
@@ -156,7 +160,6 @@ func (o *Optimizer) Step(params []Param) (Report, error) {
 	}
 	o.divide(same)
 
-	var report Report
 	factor := 1.0
 	if o.ClipNorm != 0 || o.SkipNonFinite {
 		t.layBlocks()

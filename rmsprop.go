@@ -179,6 +179,10 @@ func (r *RMSProp) Validate() error {
 // starts no goroutine. Concurrent calls are safe on tensors that do not
 // overlap; grad may be shared.
 func (r *RMSProp) Update(theta, grad []float32, st *State) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { r.Update(theta, grad, st) })
+		return
+	}
 	wrong := r.check(nil)
 	if len(grad) != len(theta) {
 		wrong = wrong.addLength(&argumentNames, 1, len(grad), len(theta))

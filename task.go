@@ -103,7 +103,7 @@ func (t *task) addTables(zeroGrad bool) {
 		}
 		tab := table{tensor: int32(i), width: p.Width, rows: p.Rows, grad: p.Grad}
 		if grad, rows, added := t.sums.add(p.Grad, p.Rows, p.Width, len(p.Theta)/p.Width); added {
-			tab.grad, tab.rows, tab.isSum = grad, rows, true
+			tab.grad, tab.rows = grad, rows
 			if zeroGrad {
 				clear(p.Grad)
 			}
@@ -132,7 +132,7 @@ func (t *task) tableGradient(i int) []float32 {
 
 // layBlocks numbers the blocks of all gradients, unless they are what they were.
 func (t *task) layBlocks() {
-	if t.blocksHold {
+	if t.blocksHold && !t.hasTables {
 		return
 	}
 	t.blocksHold = !t.hasTables
@@ -213,7 +213,7 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 			part := rows.neighbours(&all, at, p.end)
 			grad := rows.grad[at:][:part.n]
 			at += part.n
-			t.runPart(&part, grad, elements, zeroGrad && !rows.isSum)
+			t.runPart(&part, grad, elements, zeroGrad)
 		}
 		return
 	}
