@@ -506,7 +506,7 @@ func (s *script) spoil() (restore func()) {
 			param.Grad = other.Theta[:n]
 		}
 	case 5:
-		withState(func(st *State) { st.MeanSquare = append(slices.Clone(st.MeanSquare), 0) })
+		withState(func(st *State) { st.MeanSquare = make([]float32, n+1) })
 	case 6:
 		withState(func(st *State) { st.MeanGrad = append(slices.Clone(st.MeanGrad), 0) })
 	case 7:

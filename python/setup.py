@@ -10,7 +10,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 HERE = pathlib.Path(__file__).resolve().parent
-DIGITS = HERE.parent / "examples" / "digits" / "digits.csv.gz"
+DIGITS = HERE.parent / "internal" / "digits" / "digits.csv.gz"
 LIBRARY = "libkernel_rmsprop.so"
 
 
