@@ -15,9 +15,20 @@
  * pointer that is merely wrong cannot be noticed and ends the process, as in C.
  *
  * No array is kept after a call. All functions may be called from any thread, at
- * the same time, on arrays that do not overlap. The library must not be used in
- * the child of a fork: Go's runtime does not survive that. The child can load
- * another copy of the file.
+ * the same time, on arrays that do not overlap.
+ *
+ * The library contains a Go runtime. On Linux it leaves the process around it alone:
+ *   - fork: the runtime does not survive one. In the child every function that returns
+ *     a code returns KERNEL_FORKED and does nothing else. The child can load another
+ *     copy of the file.
+ *   - signals: the library's threads block them, and a call blocks them in its thread
+ *     until it returns. Handlers of SIGPROF, SIGCHLD and SIGURG get the flag SA_ONSTACK
+ *     in each step on more than one thread. A handler without it that is installed while a call is running can
+ *     end the process: install it before, or with SA_ONSTACK.
+ *   - cores: the threads run on all cores of the process, also if the thread that
+ *     loads the library is bound to some of them.
+ *   - open files: Go raises the soft limit. When the first call returns, it is what it
+ *     was before.
  *
  * The environment variable KERNEL_ISA, such as avx512,avx2, names what the library
  * is to use, as it was when the process started: the first of the list that the
@@ -36,6 +47,7 @@ extern "C" {
 #define KERNEL_OK 0
 #define KERNEL_INVALID 1 /* an argument is wrong: nothing was written */
 #define KERNEL_FAILED 2  /* a fault in the library: what was to be written may be in part */
+#define KERNEL_FORKED 3  /* this is the child of a fork: nothing was written, see above */
 
 /* kernel_options.flags */
 #define KERNEL_NESTEROV (1 << 0)
@@ -107,15 +119,14 @@ typedef struct kernel_report {
  * a step on the same ones as before checks next to nothing. 0 is none. */
 typedef uint64_t kernel_optimizer;
 
-#ifndef KERNEL_NO_PROTOTYPES
-
 /* The plain formula on n elements. No two of the arrays may overlap. */
 int32_t kernel_update(float *theta, const float *grad, float *s, int64_t n,
                       double lr, double rho, double eps, char *message, int64_t message_size);
 
+/* Returns a new one, or 0 in the child of a fork. */
 kernel_optimizer kernel_optimizer_new(void);
 
-/* Frees what kernel_optimizer_new returned. Anything else, 0 too, it leaves alone. */
+/* Frees what kernel_optimizer_new returned, and ignores anything else, such as 0. */
 void kernel_optimizer_free(kernel_optimizer optimizer);
 
 /* One step on many tensors. optimizer is 0, or from kernel_optimizer_new: calls
@@ -140,7 +151,8 @@ int32_t kernel_set_isa(const char *name, char *message, int64_t message_size);
 /* The version of the library. */
 const char *kernel_version(void);
 
-#endif
+/* 1 in the child of a fork, where the library cannot be used; 0 otherwise. */
+int32_t kernel_forked(void);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,10 @@
 // Capi is the package kernel as a C library: go build -buildmode=c-shared.
 // kernel.h, written by hand, is its interface and says what each function does.
+// Its functions are in process.c, which calls those here.
 package main
 
 /*
-#define KERNEL_NO_PROTOTYPES
-#include "kernel.h"
+#include "process.h"
 */
 import "C"
 
@@ -124,42 +124,39 @@ func floats(start *C.float, n C.int64_t, name string) []float32 {
 
 // ---- Functions ----
 
-//export kernel_update
-func kernel_update(theta, grad, s *C.float, n C.int64_t, lr, rho, eps C.double, message *C.char, size C.int64_t) (code C.int32_t) {
+//export kernelgo_update
+func kernelgo_update(theta, grad, s *C.float, n C.int64_t, lr, rho, eps C.double, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
 	kernel.Update(floats(theta, n, "theta"), floats(grad, n, "grad"), floats(s, n, "s"),
 		float64(lr), float64(rho), float64(eps))
 	return C.KERNEL_OK
 }
 
-//export kernel_sum_squares
-func kernel_sum_squares(x *C.float, n C.int64_t, sum *C.double, message *C.char, size C.int64_t) (code C.int32_t) {
+//export kernelgo_sum_squares
+func kernelgo_sum_squares(x *C.float, n C.int64_t, sum *C.double, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
 	array(sum, 1, "sum")[0] = C.double(kernel.SumSquares(floats(x, n, "x")))
 	return C.KERNEL_OK
 }
 
 // isaNames are C's copies of the names, made once.
-var (
-	isaNames = map[string]*C.char{}
-	isaList  = C.CString(strings.Join(kernel.ISAs(), ","))
-	versionC = C.CString(version)
-)
+var isaNames = map[string]*C.char{}
 
 func init() {
 	for _, name := range kernel.ISAs() {
 		isaNames[name] = C.CString(name)
 	}
+	C.process_ready(isaNames[kernel.ISA()], C.CString(strings.Join(kernel.ISAs(), ",")), C.CString(version))
 }
 
-//export kernel_isa
-func kernel_isa() *C.char { return isaNames[kernel.ISA()] }
+// kernelgo_touch does nothing: a call of it waits until the runtime is ready, and
+// makes the thread known to it.
+//
+//export kernelgo_touch
+func kernelgo_touch() {}
 
-//export kernel_isas
-func kernel_isas() *C.char { return isaList }
-
-//export kernel_set_isa
-func kernel_set_isa(name *C.char, message *C.char, size C.int64_t) (code C.int32_t) {
+//export kernelgo_set_isa
+func kernelgo_set_isa(name *C.char, now **C.char, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
 	if name == nil {
 		refusef("name = NULL: missing")
@@ -167,8 +164,6 @@ func kernel_set_isa(name *C.char, message *C.char, size C.int64_t) (code C.int32
 	if err := kernel.SetISA(C.GoString(name)); err != nil {
 		refusef("name: %s", plain(err))
 	}
+	*now = isaNames[kernel.ISA()]
 	return C.KERNEL_OK
 }
-
-//export kernel_version
-func kernel_version() *C.char { return versionC }

@@ -1,13 +1,13 @@
 package main
 
 /*
-#define KERNEL_NO_PROTOTYPES
-#include "kernel.h"
+#include "process.h"
 */
 import "C"
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"unsafe"
 
@@ -32,8 +32,8 @@ var optimizers struct {
 	all  map[C.kernel_optimizer]*optimizer
 }
 
-//export kernel_optimizer_new
-func kernel_optimizer_new() C.kernel_optimizer {
+//export kernelgo_optimizer_new
+func kernelgo_optimizer_new() C.kernel_optimizer {
 	optimizers.Lock()
 	defer optimizers.Unlock()
 	if optimizers.all == nil {
@@ -44,8 +44,8 @@ func kernel_optimizer_new() C.kernel_optimizer {
 	return optimizers.last
 }
 
-//export kernel_optimizer_free
-func kernel_optimizer_free(number C.kernel_optimizer) {
+//export kernelgo_optimizer_free
+func kernelgo_optimizer_free(number C.kernel_optimizer) {
 	optimizers.Lock()
 	defer optimizers.Unlock()
 	delete(optimizers.all, number)
@@ -64,12 +64,16 @@ func optimizerOf(number C.kernel_optimizer) *optimizer {
 	return o
 }
 
-//export kernel_step
-func kernel_step(number C.kernel_optimizer, settings *C.kernel_settings,
+//export kernelgo_step
+func kernelgo_step(number C.kernel_optimizer, settings *C.kernel_settings,
 	options *C.kernel_options, optionsCount C.int64_t,
 	tensors *C.kernel_tensor, tensorsCount C.int64_t,
 	report *C.kernel_report, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
+	// Threads that a locked one needs come from the runtime's template thread, which
+	// was made while the library was loaded: else they would inherit the caller's cores.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if report != nil {
 		array(report, 1, "report")
 	}
@@ -82,6 +86,9 @@ func kernel_step(number C.kernel_optimizer, settings *C.kernel_settings,
 	defer o.forget()
 	o.borrow(all)
 
+	if o.kernel.Workers != 1 && o.elements() >= alone {
+		C.process_before_threads()
+	}
 	done, err := o.kernel.Step(o.params)
 	if err != nil {
 		refusef("%s", plain(err))
@@ -121,6 +128,16 @@ func (o *optimizer) set(settings *C.kernel_settings) {
 	o.kernel.ClipNorm = float64(s.clip_norm)
 	o.kernel.SkipNonFinite = s.flags&C.KERNEL_SKIP_NON_FINITE != 0
 	o.kernel.ZeroGrad = s.flags&C.KERNEL_ZERO_GRAD != 0
+}
+
+// alone is how many elements a step has at least that uses more than one thread.
+const alone = 1 << 12
+
+func (o *optimizer) elements() (n int) {
+	for i := range o.params {
+		n += len(o.params[i].Theta)
+	}
+	return n
 }
 
 // maxWorkers is far beyond any CPU: more would be a number that was not set.

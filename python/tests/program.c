@@ -1,10 +1,16 @@
 /* Uses the library without Python: prints what failed, and returns how much. */
+#define _GNU_SOURCE
 #include <kernel.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int failures;
 
@@ -405,7 +411,90 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	drop(&m), drop(&untouched);
 }
 
+/* ---- The process around the library ---- */
+
+static void test_fork(kernel_optimizer optimizer) {
+	const char *isa = kernel_isa();
+	float x[3] = {1, 1, 1};
+	double sum = 7;
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0) {
+		kernel_options o = {.lr = 0.5, .rho = 0.9, .eps = 1e-7};
+		kernel_tensor t = {x, x + 1, x + 2, NULL, NULL, NULL, 1, 0};
+		CHECK(kernel_forked() == 1);
+		CHECK(kernel_update(x, x + 1, x + 2, 1, 0.1, 0.9, 0, TO) == KERNEL_FORKED && strstr(message, "load another copy"));
+		CHECK(kernel_step(optimizer, NULL, &o, 1, &t, 1, NULL, TO) == KERNEL_FORKED);
+		CHECK(kernel_sum_squares(x, 3, &sum, TO) == KERNEL_FORKED && sum == 7 && x[0] == 1);
+		CHECK(kernel_set_isa("generic", message, 5) == KERNEL_FORKED && strcmp(message, "the ") == 0);
+		CHECK(kernel_set_isa("generic", NULL, 0) == KERNEL_FORKED && strcmp(kernel_isa(), isa) == 0);
+		CHECK(kernel_optimizer_new() == 0 && strlen(kernel_version()) > 0);
+		kernel_optimizer_free(optimizer);
+		child = fork();
+		if (child == 0)
+			_exit(kernel_forked() == 1 && kernel_optimizer_new() == 0 ? failures : 99);
+		int status;
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+		fflush(stdout);
+		_exit(failures);
+	}
+	int status;
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	CHECK(kernel_forked() == 0);
+}
+
+static volatile sig_atomic_t seen;
+
+static void handler(int sig) {
+	volatile char large[16384]; /* a goroutine's stack begins with 8 KiB */
+	memset((char *)large, sig, sizeof large);
+	seen++;
+}
+
+static int test_signals(void) {
+	enum { LARGE = 1 << 21 };
+	kernel_options o = {.lr = 0.01, .rho = 0.9, .eps = 1e-7};
+	kernel_settings settings = {.workers = 2};
+	kernel_tensor t = {numbers(LARGE, 1), numbers(LARGE, 1), numbers(LARGE, 0), NULL, NULL, NULL, LARGE, 0};
+	kernel_optimizer optimizer = kernel_optimizer_new();
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	struct itimerval often = {{0, 1000}, {0, 1000}};
+	sigset_t before, after;
+	for (int i = 0; i < 400; i++) {
+		if (i == 5) { /* after Go was loaded */
+			static const int sigs[] = {SIGPROF, SIGALRM, SIGVTALRM, SIGCHLD, SIGUSR1, SIGTERM};
+			for (size_t k = 0; k < sizeof sigs / sizeof *sigs; k++)
+				CHECK(sigaction(sigs[k], &action, NULL) == 0);
+			CHECK(setitimer(ITIMER_PROF, &often, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0 &&
+			      setitimer(ITIMER_VIRTUAL, &often, NULL) == 0);
+		}
+		pthread_sigmask(SIG_SETMASK, NULL, &before);
+		CHECK(kernel_step(optimizer, &settings, &o, 1, &t, 1, NULL, TO) == KERNEL_OK);
+		pthread_sigmask(SIG_SETMASK, NULL, &after);
+		CHECK(memcmp(&before, &after, sizeof before) == 0);
+		if (i >= 5)
+			kill(getpid(), SIGCHLD), kill(getpid(), SIGUSR1), kill(getpid(), SIGTERM);
+	}
+	printf("signals seen: %d\n", (int)seen);
+	CHECK(seen > 400);
+	if (!failures)
+		printf("all passed\n");
+	return failures > 0;
+}
+
+static int test_limits(void) {
+	struct rlimit files;
+	kernel_isa();
+	CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);
+	printf("open files: %llu\nall passed\n", (unsigned long long)files.rlim_cur);
+	return 0;
+}
+
 int main(int argc, char **argv) {
+	if (argc > 1 && strcmp(argv[1], "signals") == 0)
+		return test_signals();
+	if (argc > 1 && strcmp(argv[1], "limits") == 0)
+		return test_limits();
 	if (argc > 1 && strcmp(argv[1], "beyond") == 0) { /* for valgrind to notice */
 		float *theta = numbers(33, 1), *grad = numbers(32, 1), *s = numbers(33, 1);
 		return kernel_update(theta, grad, s, 33, 0.1, 0.9, 0, TO);
@@ -437,6 +526,9 @@ int main(int argc, char **argv) {
 		kernel_optimizer_free(0);
 	}
 	test_bad_update();
+	kernel_optimizer optimizer = kernel_optimizer_new();
+	test_fork(optimizer);
+	kernel_optimizer_free(optimizer);
 	free(isas);
 	if (!failures)
 		printf("all passed\n");
