@@ -11,7 +11,7 @@ func TestAllocs(t *testing.T) {
 	const n, width = 640, 16
 	rows := []int{3, 1, 39}
 	forEachISA(t, func(t *testing.T) {
-		for _, m := range members {
+		for _, m := range variants {
 			d := m.allocate(n)
 			st := d.state()
 			allocs := testing.AllocsPerRun(10, func() {
@@ -118,7 +118,7 @@ func TestPlanAllocs(t *testing.T) {
 		}); allocs != 0 {
 			t.Errorf("%v allocations a call", allocs)
 		}
-		if Plan(n) != "" {
+		if planName(n) != "" {
 			t.Error("a plan was chosen so soon that the test shows nothing")
 		}
 	})

@@ -55,7 +55,7 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 	if o.BiasCorrection { // the first step forgets what was
 		rho, c = 0, 1
 	}
-	zeroBelow := func(x, k, least float64) float64 {
+	flush := func(x, k, least float64) float64 {
 		if below(x, k, least) {
 			return 0
 		}
@@ -69,7 +69,7 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 		if o.LossScale != 0 {
 			k = fl(1 / o.LossScale)
 		}
-		g = r.times(k, zeroBelow(g, k, 0x1p-102))
+		g = r.times(k, flush(g, k, 0x1p-102))
 	}
 	if o.Maximize {
 		g = -g
@@ -79,7 +79,7 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 	}
 	if l2 {
 		decay := fl(o.WeightDecay)
-		g = r.add(g, r.times(decay, zeroBelow(t, decay, 0x1p-102)))
+		g = r.add(g, r.times(decay, flush(t, decay, 0x1p-102)))
 	}
 	if math.Abs(g) < 1.0/(1<<63) || c != 0 && fl(c*fl(g*g)) < normal {
 		g = 0
@@ -92,7 +92,7 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 	s = r.add(r.times(rho, s), r.times(c, r.mul(g, g)))
 	v, m := s, float64(in[3])
 	if o.Centered {
-		m = r.add(r.times(rho, zeroBelow(m, rho, normal)), r.times(c, g))
+		m = r.add(r.times(rho, flush(m, rho, normal)), r.times(c, g))
 		square := 0.0
 		if !(math.Abs(m) < 1.0/(1<<63)) {
 			square = r.mul(m, m)
@@ -122,14 +122,14 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 	b := float64(in[4])
 	if o.Momentum != 0 {
 		mu := fl(o.Momentum)
-		if o.LROutside && below(b, lr, normal) {
-			b = 0
-		}
-		b = fl(r.times(mu, zeroBelow(b, mu, normal)) + u)
+		b = fl(r.times(mu, flush(b, mu, normal)) + u)
 		if o.Nesterov {
 			u = fl(fl(mu*b) + u)
 		} else {
 			u = b
+		}
+		if o.LROutside { // also a subnormal u: it is what is left of a momentum
+			u = flush(u, lr, normal)
 		}
 	}
 	if o.LROutside {
@@ -137,7 +137,7 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 	}
 	if o.WeightDecay != 0 && o.DecoupledDecay {
 		k := fl(o.LR * o.WeightDecay)
-		t = fl(t - r.times(k, zeroBelow(t, k, normal)))
+		t = fl(t - r.times(k, flush(t, k, normal)))
 	}
 	return [slicesPerTensor]float32{float32(fl(t - u)), in[1], float32(s), float32(m), float32(b)}
 }
@@ -211,7 +211,7 @@ func TestNoSubnormalsInCPU(t *testing.T) {
 	for _, name := range ISAs() {
 		t.Run(name, func(t *testing.T) {
 			useISA(t, name)
-			for _, plan := range plans[active.Load()] {
+			for _, plan := range plansInUse() {
 				if plan.ahead == 0 {
 					usePlan(t, plan.String())
 					testNoSubnormals(t)
@@ -238,7 +238,7 @@ func testNoSubnormals(t *testing.T) {
 		}
 		r := random(t, 43)
 		d := o.allocate(n)
-		p := o.rounded(1, 2)
+		k := o.rounded(1, 2)
 		for i := range n {
 			d.theta[i], d.s[i] = 1+r.symmetric()/2, 1e-3
 			if i%4 == 0 { // where the gradient is 0
@@ -267,12 +267,12 @@ func testNoSubnormals(t *testing.T) {
 				for j := range sliceNames {
 					copy(*d.at(j), *before.at(j))
 				}
-				c := p.call(d.theta, d.grad, d.state())
+				c := k.call(d.theta, d.grad, d.state())
 				met = fpflags.Subnormal(func() { c.run(n) })
 			}
 			if met {
 				if passes--; passes < 0 {
-					t.Fatalf("%s: %+v: step %d met a subnormal number", Plan(n), o, step)
+					t.Fatalf("%s: %+v: step %d met a subnormal number", planName(n), o, step)
 				}
 			}
 		}

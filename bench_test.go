@@ -13,13 +13,13 @@ import (
 // benchLayouts are the arrays that a step may go through.
 var benchLayouts = []struct {
 	name string
-	member
+	variant
 }{
-	{"update", member{usual, byUpdate}},
-	{"plain", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, LossScale: 2, WeightDecay: 0.01}, byMethod}},
-	{"momentum", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9}, byMethod}},
-	{"centered", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Centered: true}, byMethod}},
-	{"both", member{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}, byMethod}},
+	{"update", variant{usual, byUpdate}},
+	{"plain", variant{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, LossScale: 2, WeightDecay: 0.01}, byMethod}},
+	{"momentum", variant{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9}, byMethod}},
+	{"centered", variant{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Centered: true}, byMethod}},
+	{"both", variant{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}, byMethod}},
 }
 
 // benchmarkISAs runs f as a sub-benchmark for each implementation that this CPU
@@ -33,9 +33,9 @@ func benchmarkISAs(b *testing.B, name string, f func(b *testing.B)) {
 	}
 }
 
-// benchmarkSteps measures m's steps over d. Each loads all arrays and stores all but
+// benchmarkSteps measures v's steps over d. Each loads all arrays and stores all but
 // the gradient.
-func benchmarkSteps(b *testing.B, m member, d tensorData) {
+func benchmarkSteps(b *testing.B, v variant, d tensorData) {
 	arrays := 0
 	for _, x := range d.all() {
 		if x != nil {
@@ -44,14 +44,14 @@ func benchmarkSteps(b *testing.B, m member, d tensorData) {
 	}
 	n := len(d.theta)
 	b.SetBytes(int64((2*arrays - 1) * 4 * n))
-	if m.by == byUpdate { // directly, for the short calls
+	if v.by == byUpdate { // directly, for the short calls
 		for b.Loop() {
-			Update(d.theta, d.grad, d.s, m.LR, m.Rho, m.Eps)
+			Update(d.theta, d.grad, d.s, v.LR, v.Rho, v.Eps)
 		}
 	} else {
 		st := d.state()
 		for b.Loop() {
-			m.Update(d.theta, d.grad, st)
+			v.Update(d.theta, d.grad, st)
 		}
 	}
 	perElement(b, n)
@@ -73,7 +73,7 @@ func BenchmarkUpdate(b *testing.B) {
 			}
 			r := generator(1)
 			r.training(d)
-			benchmarkISAs(b, fmt.Sprintf("%d/%s", n, layout.name), func(b *testing.B) { benchmarkSteps(b, layout.member, d) })
+			benchmarkISAs(b, fmt.Sprintf("%d/%s", n, layout.name), func(b *testing.B) { benchmarkSteps(b, layout.variant, d) })
 		}
 	}
 }
@@ -128,7 +128,7 @@ func BenchmarkOffset(b *testing.B) {
 			d := usual.allocate(n + 16).replace(func(i int, x []float32) []float32 { return x[at[i]:][:n] })
 			r := generator(8)
 			r.training(d)
-			benchmarkSteps(b, members[0], d)
+			benchmarkSteps(b, variants[0], d)
 		})
 	}
 }

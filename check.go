@@ -65,52 +65,59 @@ func dotted(of, name string) string {
 	return of + "." + name
 }
 
-// argumentErrors lists what is wrong with a call. Every check is a method that
-// appends to it, and costs a right call no more than the comparison.
-type argumentErrors []*ArgumentError
+// Every check takes what is wrong so far, nil if nothing is, and returns that with
+// what it has found. A right call pays for a comparison each, and not for words.
+
+// add returns e with another error.
+//
+//go:noinline
+func (e *ArgumentError) add(name string, value any, want string) *ArgumentError {
+	return e.and(&ArgumentError{Name: name, Value: value, Want: want})
+}
 
 //go:noinline
-func (errs *argumentErrors) add(name string, value any, want string) {
-	*errs = append(*errs, &ArgumentError{Name: name, Value: value, Want: want})
+func (e *ArgumentError) addf(name string, value any, want string, args ...any) *ArgumentError {
+	return e.add(name, value, fmt.Sprintf(want, args...))
 }
 
 //go:noinline
-func (errs *argumentErrors) addf(name string, value any, want string, args ...any) {
-	errs.add(name, value, fmt.Sprintf(want, args...))
+func (e *ArgumentError) addNumber(name string, x float64, want string) *ArgumentError {
+	return e.add(name, x, want)
 }
 
-// within puts a prefix before the names of the errors.
-func (errs argumentErrors) within(prefix string) {
-	for _, e := range errs {
-		e.Name = prefix + e.Name
+// and returns e with the errors of other. Either may be nil.
+func (e *ArgumentError) and(other *ArgumentError) *ArgumentError {
+	if e == nil || other == nil {
+		return cmp.Or(e, other)
 	}
+	e.Others = append(append(e.Others, other), other.Others...)
+	other.Others = nil
+	return e
 }
 
-// in names the tensor of the errors.
-func (errs argumentErrors) in(tensor string) {
-	for _, e := range errs {
-		e.Tensor = tensor
+// of returns e as errors on fields of an argument, or on a tensor.
+func (e *ArgumentError) of(tensor, prefix string) *ArgumentError {
+	for _, each := range e.all() {
+		each.Tensor, each.Name = tensor, prefix+each.Name
 	}
+	return e
 }
 
-// join returns the list as one error, nil if it is empty.
-func (errs argumentErrors) join() error {
-	if len(errs) == 0 {
+// all lists e and the others.
+func (e *ArgumentError) all() []*ArgumentError { return append([]*ArgumentError{e}, e.Others...) }
+
+// error returns e as an error, which is nil if e is.
+func (e *ArgumentError) error() error {
+	if e == nil {
 		return nil
 	}
-	return errs.error()
+	return e
 }
 
-// error returns the list, which is not empty, as one error.
-func (errs argumentErrors) error() *ArgumentError {
-	errs[0].Others = errs[1:]
-	return errs[0]
-}
-
-// panic panics if there are any.
-func (errs argumentErrors) panic() {
-	if len(errs) > 0 {
-		panic(errs.error())
+// panic panics if anything is wrong.
+func (e *ArgumentError) panic() {
+	if e != nil {
+		panic(e)
 	}
 }
 
@@ -138,96 +145,93 @@ func isLossScale(x float64) bool { return x == 0 || x >= 0x1p-126 && x <= 0x1p12
 // isClipValue reports whether x is 0, or a normal float32.
 func isClipValue(x float64) bool { return x == 0 || x >= 0x1p-126 && isFinite(x) }
 
-func (errs *argumentErrors) rate(name string, lr float64) {
+func (e *ArgumentError) rate(name string, lr float64) *ArgumentError {
 	if !isRate(lr) {
-		errs.addNumber(name, lr, "a number in [0, 2^64]")
+		return e.addNumber(name, lr, "a number in [0, 2^64]")
 	}
+	return e
 }
 
-func (errs *argumentErrors) share(name string, rho float64) {
+func (e *ArgumentError) share(name string, rho float64) *ArgumentError {
 	if !isShare(rho) {
-		errs.addNumber(name, rho, "a number in [0, 1]")
+		return e.addNumber(name, rho, "a number in [0, 1]")
 	}
+	return e
 }
 
-func (errs *argumentErrors) finite(name string, x float64) {
+func (e *ArgumentError) finite(name string, x float64) *ArgumentError {
 	if !isFinite(x) {
-		errs.addNumber(name, x, "a number that is finite in float32 and not negative")
+		return e.addNumber(name, x, "a number that is finite in float32 and not negative")
 	}
+	return e
 }
 
-func (errs *argumentErrors) lossScale(x float64) {
-	if !isLossScale(x) {
-		errs.addNumber("LossScale", x, "a number in [2^-126, 2^126], or 0 for none")
-	}
-}
-
-//go:noinline
-func (errs *argumentErrors) addNumber(name string, x float64, want string) { errs.add(name, x, want) }
-
-func (errs *argumentErrors) notNegative(name string, n int) {
+func (e *ArgumentError) notNegative(name string, n int) *ArgumentError {
 	if n < 0 {
-		errs.addf(name, n, "0 or more")
+		return e.addf(name, n, "0 or more")
 	}
+	return e
 }
 
-// check checks the options, by the names of their fields.
-func (r *RMSProp) check(errs *argumentErrors) {
-	errs.rate("LR", r.LR)
-	errs.share("Rho", r.Rho)
-	errs.finite("Eps", r.Eps)
+// check checks the options.
+func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
+	e = e.rate("LR", r.LR)
+	e = e.share("Rho", r.Rho)
+	e = e.finite("Eps", r.Eps)
 	if !isMomentum(r.Momentum) {
-		errs.addNumber("Momentum", r.Momentum, "a number in [0, 1), also in float32")
+		e = e.addNumber("Momentum", r.Momentum, "a number in [0, 1), also in float32")
 	}
-	errs.finite("WeightDecay", r.WeightDecay)
+	e = e.finite("WeightDecay", r.WeightDecay)
 	if r.DecoupledDecay && !isFinite(r.LR*r.WeightDecay) && isRate(r.LR) && isFinite(r.WeightDecay) {
-		errs.addf("WeightDecay", r.WeightDecay, "a number whose product with LR = %v is finite in float32", r.LR)
+		e = e.addf("WeightDecay", r.WeightDecay, "a number whose product with LR = %v is finite in float32", r.LR)
 	}
-	errs.lossScale(r.LossScale)
+	if !isLossScale(r.LossScale) {
+		e = e.addNumber("LossScale", r.LossScale, "a number in [2^-126, 2^126], or 0 for none")
+	}
 	if !isClipValue(r.ClipValue) {
-		errs.addNumber("ClipValue", r.ClipValue, "a number from 2^-126 up that is finite in float32, or 0 for no limit")
+		e = e.addNumber("ClipValue", r.ClipValue, "a number from 2^-126 up that is finite in float32, or 0 for no limit")
 	}
-	errs.finite("InitialMeanSquare", r.InitialMeanSquare)
+	return e.finite("InitialMeanSquare", r.InitialMeanSquare)
 }
 
 // ---- Lengths ----
 
-// length checks a slice that must have as many elements as another one.
-func (errs *argumentErrors) length(name string, n, want int, other string) {
-	if n != want {
-		errs.addf(name, Length(n), "%d (len(%s))", want, other)
-	}
+// tensorNames are what messages call the slices of a tensor.
+type tensorNames struct{ theta, grad, state string }
+
+var (
+	argumentNames = tensorNames{"theta", "grad", "st."}    // of Update's arguments
+	fieldNames    = tensorNames{"Theta", "Grad", "State."} // of a Param
+)
+
+// slice returns the name of a slice, by its place in a tensor.
+func (names *tensorNames) slice(i int) string {
+	return [slicesPerTensor]string{names.theta, names.grad, names.state + "MeanSquare", names.state + "MeanGrad", names.state + "MomentumBuffer"}[i]
 }
 
-// checkState checks the state of a tensor of n elements, by the names of its
-// fields. theta is what the caller calls the tensor.
-func (r *RMSProp) checkState(errs *argumentErrors, st *State, n int, theta string) {
-	errs.notNegative("Step", st.Step)
-	errs.length("MeanSquare", len(st.MeanSquare), n, theta)
+// checkLength checks a slice that must have as many elements as theta.
+func (names *tensorNames) checkLength(e *ArgumentError, slice, n, want int) *ArgumentError {
+	if n != want {
+		return e.addf(names.slice(slice), Length(n), "%d (len(%s))", want, names.theta)
+	}
+	return e
+}
+
+// checkState checks the state of a tensor of n elements.
+func (r *RMSProp) checkState(e *ArgumentError, st *State, n int, names *tensorNames) *ArgumentError {
+	if st.Step < 0 {
+		e = e.addf(names.state+"Step", st.Step, "0 or more")
+	}
+	e = names.checkLength(e, 2, len(st.MeanSquare), n)
 	if m := len(st.MeanGrad); r.Centered && m != n {
-		errs.addf("MeanGrad", Length(m), "%d (len(%s)) with Centered", n, theta)
+		e = e.addf(names.slice(3), Length(m), "%d (len(%s)) with Centered", n, names.theta)
 	} else if !r.Centered && m != 0 {
-		errs.addf("MeanGrad", Length(m), "0 without Centered")
+		e = e.addf(names.slice(3), Length(m), "0 without Centered")
 	}
 	if b := len(st.MomentumBuffer); b != n && (b != 0 || r.Momentum != 0) {
-		errs.addf("MomentumBuffer", Length(b), "%d (len(%s)) with Momentum = %v", n, theta, r.Momentum)
+		e = e.addf(names.slice(4), Length(b), "%d (len(%s)) with Momentum = %v", n, names.theta, r.Momentum)
 	}
-}
-
-// checkTensor checks what Update and UpdateRows step on.
-func (r *RMSProp) checkTensor(errs *argumentErrors, theta, grad []float32, st *State) {
-	if st == nil {
-		errs.add("st", nil, "a State (NewState makes one)")
-		return
-	}
-	before := len(*errs)
-	r.checkState(errs, st, len(theta), "theta")
-	(*errs)[before:].within("st.")
-	if !tensorApart(theta, grad, st) {
-		errs.overlaps(appendTensor(nil, 0, theta, grad, st, false), func(slice int32) (tensor, name string) {
-			return "", [...]string{"theta", "grad", "st.MeanSquare", "st.MeanGrad", "st.MomentumBuffer"}[slice]
-		})
-	}
+	return e
 }
 
 // ---- Overlap ----
@@ -304,7 +308,7 @@ func meets(x []float32, sorted []span) bool {
 
 // overlaps finds the spans that overlap one before them in memory, unless both
 // are only read. name returns the tensor and the name of a slice.
-func (errs *argumentErrors) overlaps(spans []span, name func(slice int32) (tensor, name string)) {
+func (e *ArgumentError) overlaps(spans []span, name func(slice int32) (tensor, name string)) *ArgumentError {
 	sortSpans(spans)
 	// What overlaps anything before it overlaps the one of those that reaches
 	// furthest.
@@ -318,7 +322,7 @@ func (errs *argumentErrors) overlaps(spans []span, name func(slice int32) (tenso
 			at := Overlap{Bytes: int(b.start - a.start)}
 			at.Tensor, at.Name = name(a.slice)
 			tensor, slice := name(b.slice)
-			*errs = append(*errs, &ArgumentError{Tensor: tensor, Name: slice, Value: at, Want: "memory of its own"})
+			e = e.and(&ArgumentError{Tensor: tensor, Name: slice, Value: at, Want: "memory of its own"})
 		}
 		if b.end > furthest.end {
 			furthest = b
@@ -327,6 +331,7 @@ func (errs *argumentErrors) overlaps(spans []span, name func(slice int32) (tenso
 			furthestWritten = b
 		}
 	}
+	return e
 }
 
 // slicesPerTensor is how many slices a tensor may have: theta, grad, s, m and b.
@@ -352,20 +357,39 @@ func tensorApart(theta, grad []float32, st *State) bool {
 		(len(b) == 0 || !overlap(b, theta) && !overlap(b, grad) && !overlap(b, s) && !overlap(b, m))
 }
 
+// checkTensor checks what Update and UpdateRows step on.
+func (r *RMSProp) checkTensor(e *ArgumentError, theta, grad []float32, st *State) *ArgumentError {
+	if st == nil {
+		return e.add("st", nil, "a State (NewState makes one)")
+	}
+	e = r.checkState(e, st, len(theta), &argumentNames)
+	if !tensorApart(theta, grad, st) {
+		return e.tensorOverlaps(theta, grad, st)
+	}
+	return e
+}
+
+// tensorOverlaps finds the slices of Update's arguments that overlap.
+//
+//go:noinline
+func (e *ArgumentError) tensorOverlaps(theta, grad []float32, st *State) *ArgumentError {
+	return e.overlaps(appendTensor(nil, 0, theta, grad, st, false), func(slice int32) (tensor, name string) {
+		return "", argumentNames.slice(int(slice))
+	})
+}
+
 // updateErrors returns what is wrong with a call of [Update].
 //
 //go:noinline
-func updateErrors(theta, grad, s []float32, lr, rho, eps float64) *ArgumentError {
-	var errs argumentErrors
-	errs.length("grad", len(grad), len(theta), "theta")
-	errs.length("s", len(s), len(theta), "theta")
+func updateErrors(theta, grad, s []float32, lr, rho, eps float64) (e *ArgumentError) {
+	e = argumentNames.checkLength(e, 1, len(grad), len(theta))
+	if len(s) != len(theta) {
+		e = e.addf("s", Length(len(s)), "%d (len(theta))", len(theta))
+	}
 	var spans []span
 	spans = appendSpan(spans, theta, 0, true)
 	spans = appendSpan(spans, grad, 1, false)
 	spans = appendSpan(spans, s, 2, true)
-	errs.overlaps(spans, func(slice int32) (tensor, name string) { return "", [...]string{"theta", "grad", "s"}[slice] })
-	errs.rate("lr", lr)
-	errs.share("rho", rho)
-	errs.finite("eps", eps)
-	return errs.error()
+	e = e.overlaps(spans, func(slice int32) (tensor, name string) { return "", [...]string{"theta", "grad", "s"}[slice] })
+	return e.rate("lr", lr).share("rho", rho).finite("eps", eps)
 }

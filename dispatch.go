@@ -1,6 +1,6 @@
 package kernel
 
-//go:generate sh asm2plan9s.sh kernel_arm64.h norm_arm64.s
+//go:generate sh asm2plan9s.sh kernel_arm64.s norm_arm64.s
 
 import (
 	"fmt"
@@ -18,37 +18,56 @@ const (
 	isaNEON
 	isaAVX2
 	isaAVX512
+	isaBest512 // AVX-512, and AVX2 where that is faster: the default on CPUs with AVX-512
 )
 
-var isaNames = [...]string{isaGeneric: "generic", isaNEON: "neon", isaAVX2: "avx2", isaAVX512: "avx512"}
+var isaNames = [...]string{isaGeneric: "generic", isaNEON: "neon", isaAVX2: "avx2", isaAVX512: "avx512", isaBest512: "avx512"}
 
 func (i isa) String() string { return isaNames[i] }
 
-// available lists what this CPU can run, best first. detect is the only code
-// that asks the CPU.
+// available lists what this CPU can run, best first. detect is the only code that asks
+// the CPU.
 var available = append(detect(), isaGeneric)
 
-// active is the isa in use. It is atomic so that SetISA may be called while
-// other goroutines are in Update: the bits are the same either way.
-var active atomic.Uint32
+// byDefault is the implementation in use unless one is forced.
+var byDefault = func() isa {
+	if available[0] == isaAVX512 {
+		return isaBest512
+	}
+	return available[0]
+}()
 
-// init takes the first implementation of the list in KERNEL_ISA that there is, and
-// the plan in KERNEL_PLAN. One variable may be set for machines that are not alike,
-// so other names are passed over: a package that ended the program or wrote to
-// standard error here would be in its host's way.
+// selected is the implementation in use, from bit 8, and 1 + the place of the plan that
+// setPlan asked for, or 0. It is one word, so that a call sees both or neither of a
+// change. The bits of a step are the same either way.
+var selected atomic.Uint32
+
+// selection returns the implementation in use and the place of its fixed plan, or -1.
+func selection() (i isa, plan int) {
+	s := selected.Load()
+	return isa(s >> 8), int(s&0xff) - 1
+}
+
+// init selects the first implementation of the list in KERNEL_ISA that is available,
+// and the plan in KERNEL_PLAN. It ignores other names: one variable may be set for
+// different machines, and a package that ended the program or wrote to standard error
+// here would be in its host's way.
 func init() {
-	active.Store(uint32(available[0]))
+	selected.Store(uint32(byDefault) << 8)
 	for name := range strings.SplitSeq(os.Getenv("KERNEL_ISA"), ",") {
-		if SetISA(strings.TrimSpace(name)) == nil {
+		if name = strings.TrimSpace(name); name != "" && SetISA(name) == nil {
 			break
 		}
 	}
-	_ = SetPlan(os.Getenv("KERNEL_PLAN")) // of that implementation
+	_ = setPlan(os.Getenv("KERNEL_PLAN"))
 }
 
 // ISA returns the name of the implementation in use: "avx512", "avx2", "neon"
 // or "generic".
-func ISA() string { return isa(active.Load()).String() }
+func ISA() string {
+	i, _ := selection()
+	return i.String()
+}
 
 // ISAs returns the names of the implementations that this CPU can run, best
 // first. The last is always "generic".
@@ -60,16 +79,25 @@ func ISAs() []string {
 	return names
 }
 
-// SetISA makes every later [Update] use the named implementation, one of
-// [ISAs]; any other name is an error and changes nothing. It is meant for tests
-// and benchmarks: by default the best one is used. The environment variable
-// KERNEL_ISA, such as avx512,avx2, does the same when the program starts: the
-// first of the list that is available is used, and the best one where none is.
+// SetISA makes every later call use the named implementation, one of [ISAs]. It is meant
+// for tests and benchmarks. With the empty name the package chooses again, as it does by
+// default: the best implementation, except that a CPU with AVX-512 uses AVX2 for long
+// steps if that was measured to be faster. Any other name is an error and changes
+// nothing. The bits are the same in every implementation, so SetISA may be called while
+// steps run.
+//
+// The environment variable KERNEL_ISA, such as avx512,avx2, does the same when the
+// program starts: the first name in the list that is available is used, and the default
+// if none is.
 func SetISA(name string) error {
-	i := slices.IndexFunc(available, func(a isa) bool { return a.String() == name })
-	if i < 0 {
-		return fmt.Errorf("kernel: no implementation %q here: available are %s", name, strings.Join(ISAs(), ", "))
+	i := byDefault
+	if name != "" {
+		place := slices.IndexFunc(available, func(a isa) bool { return a.String() == name })
+		if place < 0 {
+			return fmt.Errorf("kernel: implementation %q, want one of %s", name, strings.Join(ISAs(), ", "))
+		}
+		i = available[place]
 	}
-	active.Store(uint32(available[i]))
+	selected.Store(uint32(i) << 8)
 	return nil
 }

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"runtime"
+	"unsafe"
 
 	"github.com/klauspost/cpuid/v2"
 	"golang.org/x/sys/cpu"
@@ -25,8 +26,20 @@ func detect() []isa {
 	return found
 }
 
-//go:noescape
-func updateAVX512(c *call)
+// subnormalAssist is whether the CPU may need microcode to convert a subnormal number,
+// some 160 cycles each time. Intel's may: they count assists for input values
+// (FP_ASSIST.SIMD_INPUT). A first-generation Zen does not: all numbers take the same time
+// there. If it is true, the AVX2 kernel of SumSquares looks for subnormal numbers and
+// converts them differently. That makes it 1.4 times slower in the caches even if there
+// are none.
+var subnormalAssist = cpuid.CPU.VendorID != cpuid.AMD
+
+// The kernels compute whole blocks, of blockAVX512 and blockAVX2 elements, and leave
+// the rest.
+const (
+	blockAVX512 = 64
+	blockAVX2   = 8
+)
 
 //go:noescape
 func updatePlainAVX512(c *call)
@@ -41,11 +54,6 @@ func updateCenteredAVX512(c *call)
 func updateCenteredMomentumAVX512(c *call)
 
 //go:noescape
-func updateAVX2(c *call)
-
-// The family's AVX2 kernels take whole vectors.
-
-//go:noescape
 func updatePlainAVX2(c *call)
 
 //go:noescape
@@ -57,29 +65,27 @@ func updateCenteredAVX2(c *call)
 //go:noescape
 func updateCenteredMomentumAVX2(c *call)
 
-const lanesAVX2 = 8
-
-// runChunk must not be inlined: the stack check at its start is where the
-// goroutine can be preempted between two chunks.
+// runChunk computes the step on all that c has left. What an implementation leaves goes to
+// the next narrower one. It must not be inlined: the stack check at its start is where
+// the goroutine can be preempted between two chunks.
 //
 //go:noinline
 func runChunk(i isa, c *call) {
 	raceChunk(c)
-	switch {
-	case i == isaGeneric:
-		c.generic()
-	case c.layout == layoutUpdate && (i == isaAVX2 || c.n <= lanesAVX2): // which narrower vectors take less time for
-		updateAVX2(c)
-	case c.layout == layoutUpdate:
+	if i == isaAVX512 && c.n >= blockAVX512 {
 		updateAVX512(c)
-	case i == isaAVX512:
-		familyAVX512(c)
-	default:
-		c.runVectors(lanesAVX2)
+		c.skip(c.n &^ (blockAVX512 - 1))
+	}
+	if i != isaGeneric && c.n >= blockAVX2 {
+		updateAVX2(c)
+		c.skip(c.n &^ (blockAVX2 - 1))
+	}
+	if c.n > 0 {
+		c.runGeneric()
 	}
 }
 
-func familyAVX512(c *call) {
+func updateAVX512(c *call) {
 	switch c.layout {
 	case layoutPlain:
 		updatePlainAVX512(c)
@@ -92,8 +98,7 @@ func familyAVX512(c *call) {
 	}
 }
 
-// familyVectors takes the step on whole vectors.
-func familyVectors(c *call) {
+func updateAVX2(c *call) {
 	switch c.layout {
 	case layoutPlain:
 		updatePlainAVX2(c)
@@ -104,4 +109,33 @@ func familyVectors(c *call) {
 	default:
 		updateCenteredMomentumAVX2(c)
 	}
+}
+
+// They add the squares of n elements, whole groups of normLanes, to the lanes, and
+// prefetch so many bytes ahead.
+
+//go:noescape
+func addSquaresAVX512(lanes *[normLanes]float64, x *float32, n, ahead int)
+
+//go:noescape
+func addSquaresAVX2(lanes *[normLanes]float64, x *float32, n, ahead int)
+
+// addSquares adds the squares of x's first n elements to the lanes, as many as make
+// whole groups, and returns how many those are.
+func addSquares(lanes *[normLanes]float64, x []float32, n int) int {
+	i, _ := selection()
+	n &^= normLanes - 1
+	if i == isaGeneric || n == 0 {
+		return 0
+	}
+	ahead := 2 << 10
+	if len(x) < n+ahead/4 {
+		ahead = 0
+	}
+	if i == isaAVX2 {
+		addSquaresAVX2(lanes, unsafe.SliceData(x), n, ahead)
+	} else {
+		addSquaresAVX512(lanes, unsafe.SliceData(x), n, ahead)
+	}
+	return n
 }

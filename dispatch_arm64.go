@@ -2,14 +2,14 @@
 
 package kernel
 
-// detect needs no look at the CPU: NEON (AdvSIMD) is part of the base
-// architecture that Go requires.
+import "unsafe"
+
+// detect need not ask the CPU: NEON (AdvSIMD) is part of the base architecture that Go
+// requires.
 func detect() []isa { return []isa{isaNEON} }
 
-//go:noescape
-func updateNEON(c *call)
-
-// The family's NEON kernels take whole vectors.
+// blockNEON is how many elements the kernels need at least. They leave the rest.
+const blockNEON = 4
 
 //go:noescape
 func updatePlainNEON(c *call)
@@ -23,26 +23,23 @@ func updateCenteredNEON(c *call)
 //go:noescape
 func updateCenteredMomentumNEON(c *call)
 
-const lanesNEON = 4
-
-// runChunk must not be inlined: the stack check at its start is where the
-// goroutine can be preempted between two chunks.
+// runChunk computes the step on all that c has left. What the assembly leaves is computed
+// in Go. It must not be inlined: the stack check at its start is where the goroutine can
+// be preempted between two chunks.
 //
 //go:noinline
 func runChunk(i isa, c *call) {
 	raceChunk(c)
-	switch {
-	case i == isaGeneric:
-		c.generic()
-	case c.layout == layoutUpdate:
+	if i == isaNEON && c.n >= blockNEON {
 		updateNEON(c)
-	default:
-		c.runVectors(lanesNEON)
+		c.skip(c.n &^ (blockNEON - 1))
+	}
+	if c.n > 0 {
+		c.runGeneric()
 	}
 }
 
-// familyVectors takes the step on whole vectors.
-func familyVectors(c *call) {
+func updateNEON(c *call) {
 	switch c.layout {
 	case layoutPlain:
 		updatePlainNEON(c)
@@ -53,4 +50,21 @@ func familyVectors(c *call) {
 	default:
 		updateCenteredMomentumNEON(c)
 	}
+}
+
+// addSquaresNEON adds the squares of n elements, whole groups of normLanes, to the lanes.
+//
+//go:noescape
+func addSquaresNEON(lanes *[normLanes]float64, x *float32, n int)
+
+// addSquares adds the squares of x's first n elements to the lanes, as many as make
+// whole groups, and returns how many those are.
+func addSquares(lanes *[normLanes]float64, x []float32, n int) int {
+	i, _ := selection()
+	n &^= normLanes - 1
+	if i == isaGeneric || n == 0 {
+		return 0
+	}
+	addSquaresNEON(lanes, unsafe.SliceData(x), n)
+	return n
 }

@@ -22,7 +22,7 @@ var isaWords = map[string]string{"avx512": "AVX512", "avx2": "AVX2", "neon": "NE
 // may not be read: the fault tells which function tried to.
 func TestDispatch(t *testing.T) {
 	page := os.Getpagesize() / 4
-	const n = 2*chunk + 304 // whole vectors: Go code may take what is left
+	const n = 2*chunk + 320 // whole blocks: what is left goes to another implementation
 	forbidden := forbiddenEnd(t, n+page)
 	centered, momentum, clipped, corrected := everything, everything, Keras(), GoMLX()
 	centered.Momentum, momentum.Centered = 0, false
@@ -56,7 +56,7 @@ func TestDispatch(t *testing.T) {
 	}})
 	forEachISA(t, func(t *testing.T) {
 		want := isaWords[ISA()]
-		for _, length := range []int{16, 304, n} { // AVX-512 leaves 8 to AVX2
+		for _, length := range []int{64, 320, n} {
 			grad := forbidden[len(forbidden)-page:][:min(length, page)]
 			if length > page {
 				grad = forbidden[len(forbidden)-page-length+1:][:length] // all but the last element may be read
@@ -80,21 +80,21 @@ func TestPlanRuns(t *testing.T) {
 		reads := func() uintptr {
 			return faulting(t, func() { Update(theta, grad, s, usual.LR, usual.Rho, usual.Eps) }).PC
 		}
-		before := fixed.Load()
+		before := selected.Load()
 		var wants []uintptr
 		for _, p := range all {
-			if err := SetPlan(p.String()); err != nil {
+			if err := setPlan(p.String()); err != nil {
 				t.Fatal(err)
 			}
 			wants = append(wants, reads())
 		}
-		fixed.Store(before)
+		selected.Store(before)
 		for i, p := range all {
-			if (wants[i] == wants[0]) != (p.vectors == all[0].vectors) {
+			if (wants[i] == wants[0]) != (p.vectors == all[0].vectors && p.isa == all[0].isa) {
 				t.Errorf("%s reads at %#x, %s at %#x", p, wants[i], all[0], wants[0])
 			}
 		}
-		for turn := range looks * len(all) {
+		for turn := range trials * len(all) {
 			if p := planAt(turn, len(all)); reads() != wants[p] {
 				t.Errorf("turn %d does not take %s", turn, all[p])
 			}

@@ -84,22 +84,3 @@ func descend[F kernel.Float](lr, factor F) float32 {
 	}
 	return theta[0]
 }
-
-// All plans give the same bits: which one a long call takes is a question of speed.
-func ExampleSetPlan() {
-	defer kernel.SetPlan("") // let long calls find the fastest again
-	results := map[float32]bool{}
-	for _, name := range kernel.Plans() {
-		if err := kernel.SetPlan(name); err != nil {
-			fmt.Println(err)
-		}
-		theta, grad, s := []float32{1}, []float32{0.3}, []float32{0.2}
-		kernel.Update(theta, grad, s, 0.1, 0.9, 1e-7)
-		results[theta[0]] = true
-		if kernel.Plan(len(theta)) != name {
-			fmt.Println("another plan than", name)
-		}
-	}
-	fmt.Println(results)
-	// Output: map[0.93099344:true]
-}

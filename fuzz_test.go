@@ -8,7 +8,7 @@ import (
 
 // FuzzUpdate compares every plan of every implementation that this CPU has with the
 // generic code, bit for bit, except that all NaNs count as the same: Update and
-// every member of the family, in one call and cut into pieces, each as long as the
+// every variant of the family, in one call and cut into pieces, each as long as the
 // next byte of cuts says (0 is an empty call) and the last as what is left. What is
 // not allowed must panic with an *ArgumentError and leave the slices as they were.
 //
@@ -41,23 +41,23 @@ func FuzzUpdate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data, cuts []byte, offsets uint32, options uint16, lr, rho, eps, momentum, decay, scale float64) {
 		on := func(bit int) bool { return options>>bit&1 != 0 }
-		m := member{RMSProp{LR: lr, Rho: rho, Eps: eps}, byUpdate}
+		v := variant{RMSProp{LR: lr, Rho: rho, Eps: eps}, byUpdate}
 		if options&byUpdateOption == 0 {
-			m.by = byMethod
-			m.WeightDecay, m.LossScale = decay, scale
-			m.Centered, m.Nesterov, m.DecoupledDecay = on(0), on(1), on(2)
-			m.Maximize, m.EpsOutside, m.LROutside = on(3), on(4), on(5)
+			v.by = byMethod
+			v.WeightDecay, v.LossScale = decay, scale
+			v.Centered, v.Nesterov, v.DecoupledDecay = on(0), on(1), on(2)
+			v.Maximize, v.EpsOutside, v.LROutside = on(3), on(4), on(5)
 			if on(6) {
-				m.Momentum = momentum
+				v.Momentum = momentum
 			}
 			if on(7) {
-				m.ClipValue = decay
+				v.ClipValue = decay
 			}
 		}
 		input := func() (d tensorData) {
 			n := len(data) / (4 * slicesPerTensor)
 			for j := range sliceNames {
-				if j == 3 && !m.Centered || j == 4 && m.Momentum == 0 {
+				if j == 3 && !v.Centered || j == 4 && v.Momentum == 0 {
 					continue
 				}
 				offset := int(offsets >> (4 * j) & 15)
@@ -70,15 +70,15 @@ func FuzzUpdate(f *testing.F) {
 			return d
 		}
 		want := input()
-		wrong := m.Validate()
+		wrong := v.Validate()
 		if wrong == nil {
-			m.generic(want)
+			v.generic(want)
 		}
 		for name := range eachPlan(t) {
 			got := input()
-			err := recovered(func() { m.step(got) })
+			err := recovered(func() { v.step(got) })
 			if _, ok := errorAs[*ArgumentError](err); ok != (wrong != nil) || err != nil && !ok {
-				t.Fatalf("%s: %v: panic value %v, Validate() = %v", name, m, err, wrong)
+				t.Fatalf("%s: %v: panic value %v, Validate() = %v", name, v, err, wrong)
 			}
 			got.requireSame(t, name, want)
 			if wrong != nil {
@@ -87,10 +87,10 @@ func FuzzUpdate(f *testing.F) {
 			pieces, at := input(), 0
 			for _, cut := range cuts {
 				end := min(at+int(cut), len(want.theta))
-				m.step(pieces.slice(at, end))
+				v.step(pieces.slice(at, end))
 				at = end
 			}
-			m.step(pieces.slice(at, len(want.theta)))
+			v.step(pieces.slice(at, len(want.theta)))
 			pieces.requireSame(t, name+", in pieces", want)
 		}
 	})

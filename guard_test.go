@@ -65,18 +65,18 @@ func TestGuardPages(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		faultsPanic(t)
 		r := random(t, 7)
-		for _, m := range members {
-			d := m.allocate(longest)
+		for _, v := range variants {
+			d := v.allocate(longest)
 			r.training(d)
 			want := d.clone()
-			m.generic(want)
+			v.generic(want)
 			for _, n := range lengths {
 				for _, ends := range []int{0, 31, r.intn(32), r.intn(32)} {
 					got := d.slice(0, n).replace(func(i int, x []float32) []float32 { return memory[i].place(x, ends>>i&1 != 0) })
-					if err := recovered(func() { m.step(got) }); err != nil {
-						t.Fatalf("%v: %d elements, ends %05b: %v", m, n, ends, err)
+					if err := recovered(func() { v.step(got) }); err != nil {
+						t.Fatalf("%v: %d elements, ends %05b: %v", v, n, ends, err)
 					}
-					got.requireSame(t, m, want.slice(0, n))
+					got.requireSame(t, v, want.slice(0, n))
 				}
 			}
 		}

@@ -10,8 +10,8 @@ import (
 	"unsafe"
 )
 
-// What the tests of a step share: by which implementation and plan it is taken, on
-// what, and by which formula of the family.
+// What the tests of a step share: by which implementation and plan it is computed, on
+// which data and with which options.
 
 // ---- Implementations and plans ----
 
@@ -24,7 +24,7 @@ func forEachISA(t *testing.T, f func(t *testing.T)) {
 		t.Run(name, func(t *testing.T) {
 			useISA(t, name)
 			f(t)
-			for _, plan := range otherPlans() {
+			for _, plan := range otherplanNames() {
 				t.Run(plan, func(t *testing.T) {
 					usePlan(t, plan)
 					f(t)
@@ -40,7 +40,7 @@ func eachPlan(t *testing.T) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, name := range ISAs() {
 			useISA(t, name)
-			for _, plan := range append(Plans()[:1:1], otherPlans()...) {
+			for _, plan := range append(planNames()[:1:1], otherplanNames()...) {
 				usePlan(t, plan)
 				if !yield(name + " " + plan) {
 					return
@@ -52,37 +52,48 @@ func eachPlan(t *testing.T) iter.Seq[string] {
 
 // otherPlans are those of the implementation in use but the first. In short tests
 // one for each kind of block has to do, each with another prefetching.
-func otherPlans() (names []string) {
-	all := plans[active.Load()]
+func otherplanNames() (names []string) {
+	all := plansInUse()
 	for i, p := range all[1:] {
-		kinds := len(all) / 3 // aheadToo
-		if kind := (i + 1) % max(kinds, 1); !testing.Short() || kind > 0 && (i+1)/kinds == (kind+1)%3 {
+		kinds := max(len(all)/3, 1) // atDistances
+		kind := (i + 1) % kinds
+		if !testing.Short() || (kind > 0 || kinds == 1) && (i+1)/kinds == (kind+1)%3 {
 			names = append(names, p.String())
 		}
 	}
 	return names
 }
 
+// plansInUse are those of the implementation in use.
+func plansInUse() []plan {
+	i, _ := selection()
+	return plans[i]
+}
+
 // usePlan has the implementation in use take every step in one plan.
 func usePlan(t testing.TB, name string) {
 	t.Helper()
-	before := fixed.Load()
-	if err := SetPlan(name); err != nil {
+	keepSelection(t)
+	if err := setPlan(name); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { fixed.Store(before) })
 }
 
 func useISA(t testing.TB, name string) {
 	t.Helper()
-	before := ISA()
+	keepSelection(t)
 	if err := SetISA(name); err != nil {
 		t.Fatal(err)
 	}
 	if ISA() != name {
 		t.Fatalf("ISA() = %q after SetISA(%q)", ISA(), name)
 	}
-	t.Cleanup(func() { SetISA(before) })
+}
+
+// keepSelection puts the implementation and the plan in use back after the test.
+func keepSelection(t testing.TB) {
+	before := selected.Load()
+	t.Cleanup(func() { selected.Store(before) })
 }
 
 // ---- Comparing ----
@@ -192,60 +203,50 @@ func (a arena) intact(offset, n int) bool {
 	return true
 }
 
-// ---- The family ----
+// ---- Options ----
 
-// A member of the family, and who takes its steps.
-type member struct {
+// A variant is a set of options, and the entry point that is called with them.
+type variant struct {
 	RMSProp
-	by taker
+	by entryPoint
 }
 
-type taker string
+type entryPoint string
 
 const (
-	byUpdate taker = "Update" // which takes the plain formula's alone
-	byMethod taker = "RMSProp.Update"
-	byFamily taker = "the family's kernel" // also the plain formula's, which RMSProp leaves to Update's
+	byUpdate entryPoint = "Update" // for LR, Rho and Eps alone
+	byMethod entryPoint = "RMSProp.Update"
 )
 
-func (m member) String() string { return fmt.Sprintf("%s, %+v", m.by, m.RMSProp) }
+func (v variant) String() string { return fmt.Sprintf("%s, %+v", v.by, v.RMSProp) }
 
-// step takes a step with the implementation in use.
-func (m member) step(d tensorData) {
-	switch m.by {
-	case byUpdate:
-		Update(d.theta, d.grad, d.s, m.LR, m.Rho, m.Eps)
-	case byMethod:
-		m.Update(d.theta, d.grad, d.state())
-	case byFamily:
-		p := m.rounded(1, 1)
-		d.family(&p)
-	}
-}
-
-// generic takes it in Go.
-func (m member) generic(d tensorData) {
-	p := m.rounded(1, 1)
-	if m.by == byUpdate {
-		updateGeneric(d.theta, d.grad, d.s, &p)
+// step computes a step with the implementation in use.
+func (v variant) step(d tensorData) {
+	if v.by == byUpdate {
+		Update(d.theta, d.grad, d.s, v.LR, v.Rho, v.Eps)
 	} else {
-		familyGeneric(d.theta, d.grad, d.s, d.m, d.b, &p)
+		v.Update(d.theta, d.grad, d.state())
 	}
 }
 
-// rounded are the numbers of a step that is the given one, of a gradient that is
-// multiplied by factor besides.
-func (o *RMSProp) rounded(factor float64, step int) (p params) {
-	p.round(o, factor, o.rhoAt(step))
-	return p
+// generic computes it in Go.
+func (v variant) generic(d tensorData) {
+	k := v.rounded(1, 1)
+	d.generic(&k)
 }
 
-// family takes a step with the family's kernel of the implementation in use.
-func (d tensorData) family(p *params) {
-	c := p.call(d.theta, d.grad, d.state())
-	if c.layout == layoutUpdate {
-		c.layout = layoutPlain
-	}
+// rounded returns the coefficients of a step that is the given one, of a gradient that
+// is also multiplied by factor.
+func (o *RMSProp) rounded(factor float64, step int) (k coeffs) {
+	k.round(o, factor, o.rhoAt(step))
+	return k
+}
+
+func (d tensorData) generic(k *coeffs) { updateGeneric(d.theta, d.grad, d.s, d.m, d.b, k) }
+
+// run computes a step with the implementation in use.
+func (d tensorData) run(k *coeffs) {
+	c := k.call(d.theta, d.grad, d.state())
 	c.run(c.n)
 }
 
@@ -272,14 +273,14 @@ var numbers = []RMSProp{
 	{LR: 0.1, Rho: 0.9, Eps: math.MaxFloat32},
 }
 
-// members are the plain formula with all numbers, by either kernel, then all
-// optionSets. So the first is Update with the usual ones.
-var members = func() (all []member) {
+// variants are Update with all numbers, then all optionSets. The first is Update with the
+// usual numbers.
+var variants = func() (all []variant) {
 	for _, o := range numbers {
-		all = append(all, member{o, byUpdate}, member{o, byFamily})
+		all = append(all, variant{o, byUpdate})
 	}
 	for _, o := range optionSets {
-		all = append(all, member{o, byMethod})
+		all = append(all, variant{o, byMethod})
 	}
 	return all
 }()

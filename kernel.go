@@ -81,14 +81,10 @@ func update(theta, grad, s []float32, lr, rho, eps float64) {
 		!isRate(lr) || !isShare(rho) || !isFinite(eps) {
 		panic(updateErrors(theta, grad, s, lr, rho, eps))
 	}
-	var p params
-	p.roundUpdate(lr, rho, eps)
+	var k coeffs
+	k.roundUpdate(lr, rho, eps)
 	var c call // a literal would be made elsewhere first, and copied
 	c.theta, c.grad, c.s = unsafe.SliceData(theta), unsafe.SliceData(grad), unsafe.SliceData(s)
-	c.n, c.layout, c.p = len(theta), layoutUpdate, &p
-	if c.n > 0 && isShort(c.n) { // run would do it, too, some ns later
-		c.short()
-		return
-	}
+	c.n, c.layout, c.coeffs = len(theta), layoutPlain, &k
 	c.run(c.n)
 }

@@ -1,51 +1,74 @@
-// Registers that every kernel of this architecture uses alike, and what is the
-// same for both vector widths.
+// The body of an AVX2 kernel. CENTERED and MOMENTUM are WITH or WITHOUT.
 
-#define CALL     AX
-#define PARAMS   BX // the params
-#define THETA    DI // the next elements
-#define GRAD     SI
-#define S        DX
-#define M        R8
-#define B        R9
-#define N        CX // elements left
-#define OPTIONS  R10
-#define SOFTWARE R11 // of four vectors' roots, how many are taken in software
-#define STOP     R12 // nothing is prefetched where fewer elements are left than these
-#define DISTANCE R13 // the bytes from an element to what is prefetched meanwhile
+	MOVQ c+0(FP), CALL
+	ARGUMENTS
+	CMPQ call_vectors(CALL), $2
+	JEQ  pairs
+	SUBQ $32, N
+	JLT  rest
 
-#define ARGUMENTS \
-	MOVQ call_p(CALL), PARAMS         \
-	MOVQ call_theta(CALL), THETA       \
-	MOVQ call_grad(CALL), GRAD         \
-	MOVQ call_s(CALL), S               \
-	MOVQ call_n(CALL), N               \
-	MOVQ call_software(CALL), SOFTWARE \
-	MOVQ call_stop(CALL), STOP         \
-	MOVQ call_ahead(CALL), DISTANCE
+block:
+	CMPQ N, STOP
+	JLT  near
+	ARRAYS(PREFETCH, 0)
+	ARRAYS(PREFETCH, 64)
 
-// Those that only some layouts have.
-#define LOAD_M MOVQ call_m(CALL), M
-#define LOAD_B MOVQ call_b(CALL), B
+near:
+	MEANS(FOUR, unscaled, unclipped, undecayed, outside)
+	TESTQ SOFTWARE, SOFTWARE
+	JNE   half
+	FOUR(ROOT)
 
-// NEXT: an array's next elements
-#define NEXT(bytes, array) \
-	ADDQ $bytes, array
+rooted:
+	QUOTIENT(FOUR, inside)
+	PARAMETERS(FOUR, unmasked, unlooked, unrated, unshrunk)
+	ARRAYS(NEXT, 128)
+	SUBQ $32, N
+	JGE  block
 
-#define PREFETCH(at, array) \
-	PREFETCHT0 at(array)(DISTANCE*1)
+rest:
+	// N + 32 elements are left, 0 to 31.
+	ADDQ $24, N
+	JLT  done
 
-// The square root of v in software, from an estimate y of 1/sqrt(v) that makes
-// A = v*y and H = y/2: see kernel_amd64.s.
+vector:
+	MEANS(ONE, unscaledOne, unclippedOne, undecayedOne, outsideOne)
+	ONE(ROOT)
+	QUOTIENT(ONE, insideOne)
+	PARAMETERS(ONE, unmaskedOne, unlookedOne, unratedOne, unshrunkOne)
+	ARRAYS(NEXT, 32)
+	SUBQ $8, N
+	JGE  vector
 
-// ROOT_ITERATE: R = 1/2 - A*H, A += A*R, H += H*R
-#define ROOT_ITERATE(half, a, h, r) \
-	VMOVAPS      half, r \
-	VFNMADD231PS a, h, r \
-	VFMADD213PS  a, r, a \
-	VFMADD213PS  h, r, h
+done:
+	VZEROUPPER
+	RET
 
-// ROOT_CORRECT: D = v - A*A, v = A + D*H
-#define ROOT_CORRECT(v, a, h) \
-	VFNMADD231PS a, a, v \
-	VFMADD213PS  a, h, v
+half:
+	VSQRTPS Y4, Y4
+	ROOT_SOFTWARE(Y5, T, NUM1, NUM2)
+	VSQRTPS Y6, Y6
+	ROOT_SOFTWARE(Y7, T, NUM1, NUM2)
+	JMP rooted
+
+pairs:
+	SUBQ $16, N
+	JLT  unpaired
+
+pair:
+	CMPQ N, STOP
+	JLT  nearPair
+	ARRAYS(PREFETCH, 0)
+
+nearPair:
+	MEANS(PAIR, unscaledPair, unclippedPair, undecayedPair, outsidePair)
+	PAIR(ROOT)
+	QUOTIENT(PAIR, insidePair)
+	PARAMETERS(PAIR, unmaskedPair, unlookedPair, unratedPair, unshrunkPair)
+	ARRAYS(NEXT, 64)
+	SUBQ $16, N
+	JGE  pair
+
+unpaired:
+	SUBQ $16, N
+	JMP  rest

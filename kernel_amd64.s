@@ -2,37 +2,38 @@
 
 #include "go_asm.h"
 #include "textflag.h"
-#include "kernel_amd64.h"
+#include "registers_amd64.h"
+#include "kernel_steps.h"
 
-// Both kernels compute what updateGeneric computes, a vector at a time, all vectors
-// of a block step by step:
+// The AVX2 kernels: 8 lanes, blocks of four or two vectors, then one vector at a time.
+// They leave the last 0 to 7 elements to their caller. Each step runs for all vectors of
+// a block before the next begins. A step gets a vector's offset and registers: g, v and a
+// of kernel_steps.h. g is 0 where the gradient is dead, and nowhere else.
 //
-//	g = |g| < minGrad ? 0 : g       s = s >= minMean ? s : 0
-//	s' = rho*s + c*g²               theta' = theta - lr/sqrt(s'+eps) * g
-//
-// Each operation rounds once and none are fused, but inside the square root,
-// whose result is proven to be the rounded one.
-//
-// Square root and division share one slow unit, the divider. So the call says how
-// many of a block's roots are taken in software, on the FMA units, while the
-// divider takes the others. With v = s + eps and an estimate y of 1/sqrt(v),
-//
-//	A = v*y, H = y/2                    A is near sqrt(v), H near 1/(2*sqrt(v))
-//	R = 1/2 - A*H, A += A*R, H += H*R   Goldschmidt's iteration
-//	D = v - A*A, sqrt(v) = A + D*H      one last step of Newton's
-//
-// is sqrt(v) rounded to nearest for every v from 2^-100 up, which the tests
-// prove: TestExhaustive with the CPU's own estimates, TestRootModel with any
-// estimate that the manuals allow. Infinity needs care: y would be 0 and A
-// NaN. So y and the first A are taken of the greatest float32 instead; D is
-// then infinite, and so is the root. NaN stays NaN in D. Below 2^-100, where D
-// would be subnormal, all roots are taken in hardware: eps decides, once a call,
-// whether v can be that small.
-//
-// Go checked the arguments: n > 0, and no two of the slices overlap.
+// Go checked the arguments: n >= 0, and no two of the arrays overlap.
 
-// The float32s and masks that the kernels read from memory, as wide as YMM
-// registers.
+#define FOUR(STEP) \
+	STEP(0, Y0, Y4, Y8)   \
+	STEP(32, Y1, Y5, Y9)  \
+	STEP(64, Y2, Y6, Y10) \
+	STEP(96, Y3, Y7, Y11)
+
+#define PAIR(STEP) \
+	STEP(0, Y0, Y4, Y8)  \
+	STEP(32, Y1, Y5, Y9)
+
+#define ONE(STEP) \
+	STEP(0, Y0, Y4, Y8)
+
+#define T    Y12 // scratch
+#define NUM1 Y13 // coefficients
+#define NUM2 Y14
+#define NUM3 Y15
+
+#define USE(coefficient, lanes) \
+	VBROADCASTSS coefficient(COEFFS), lanes
+
+// The float32s and masks that the kernels read from memory, as wide as a YMM register
 #define WORDS8(name, bits) \
 	DATA name+0(SB)/4, bits \
 	DATA name+4(SB)/4, bits \
@@ -48,297 +49,150 @@ WORDS8(·abs, $0x7fffffff)       // all bits but the sign
 WORDS8(·maxV, $0x7f7fffff)      // the greatest float32
 WORDS8(·half, $0x3f000000)      // 1/2
 WORDS8(·minNormal, $0x00800000) // 2^-126
-WORDS8(·minRoot, $0x20000000)   // 2^-63
 WORDS8(·belowRoot, $0x1fffffff) // the float32 below 2^-63
 
-// ---- AVX-512: 16 lanes, masks in K registers ----
+// KEEP: x = |x| < least ? 0 : x, compared as integers. NaN stays NaN.
+#define KEEP(least, x) \
+	VANDPS   ·abs(SB), x, T \
+	VPCMPGTD T, least, T    \
+	VANDNPS  x, T, x
 
-#include "kernel_avx512.h"
+#define GRADIENT(at, g, v, a) \
+	VMOVUPS at(GRAD), g
 
-// FOUR: a step of the block's four vectors, each with g, v, scratch and masks
-#define FOUR(STEP) \
-	STEP(0, Z0, Z4, Z16, K1)   \
-	STEP(64, Z1, Z5, Z17, K2)  \
-	STEP(128, Z2, Z6, Z18, K3) \
-	STEP(192, Z3, Z7, Z19, K4)
+#define SCALE(at, g, v, a) \
+	KEEP(NUM1, g)   \
+	VMULPS NUM2, g, g
 
-#define PREFETCHES(at, g, v, t, live) \
-	PREFETCH(at, GRAD) \
-	PREFETCH(at, S)    \
-	PREFETCH(at, THETA)
+// VMINPS and VMAXPS return their first operand here, g, if that is NaN.
+#define CLIP(at, g, v, a) \
+	VMINPS g, NUM1, g \
+	VMAXPS g, NUM2, g
 
-#define GRADIENT(at, g, v, t, live) \
-	VMOVUPS at(GRAD), g \
-	LIVE_LANES(g, live, t)
+#define L2(at, g, v, a) \
+	VMOVUPS at(THETA), a \
+	KEEP(NUM1, a)        \
+	VMULPS  NUM2, a, a   \
+	VADDPS  a, g, g
 
-#define MEAN_SQUARE(at, g, v, t, live) \
-	VMOVUPS at(S), v          \
-	MEAN(g, v, live, K5, t)   \
-	VMOVUPS v, at(S)          \
-	VADDPS  EPS, v, v
+#define LIVE(at, g, v, a) \
+	KEEP(NUM1, g)
 
-#define QUOTIENT(at, g, v, t, live) \
-	VDIVPS v, LR, v
-
-#define MOVED(at, g, v, t, live) \
-	VMULPS.Z g, v, live, v \
-	VMOVUPS  at(THETA), t  \
-	VSUBPS   v, t, t       \
-	VMOVUPS  t, at(THETA)
-
-// func updateAVX512(c *call)
-TEXT ·updateAVX512(SB), NOSPLIT, $0-8
-	MOVQ c+0(FP), CALL
-	ARGUMENTS
-	NUMBERS
-	SUBQ $64, N
-	JLT  rest
-
-block:
-	CMPQ N, STOP
-	JLT  near
-	FOUR(PREFETCHES)
-
-near:
-	FOUR(GRADIENT)
-	FOUR(MEAN_SQUARE)
-	ROOTS
-	FOUR(QUOTIENT)
-	FOUR(MOVED)
-	NEXT(256, GRAD)
-	NEXT(256, S)
-	NEXT(256, THETA)
-	SUBQ $64, N
-	JGE  block
-
-rest:
-	ADDQ $64, N
-	JEQ  done
-
-vector:
-	// 16 elements, or the last 1 to 15
-	LANES_LEFT(K7, whole)
-	VMOVUPS.Z (GRAD), K7, Z0
-	VMOVUPS.Z (S), K7, Z4
-	VMOVUPS.Z (THETA), K7, Z8
-	LIVE_LANES(Z0, K1, Z16)
-	MEAN(Z0, Z4, K1, K5, Z16)
-	VMOVUPS   Z4, K7, (S)
-	VADDPS    EPS, Z4, Z4
-	VSQRTPS   Z4, Z4
-	VDIVPS    Z4, LR, Z4
-	VMULPS.Z  Z0, Z4, K1, Z4
-	VSUBPS    Z4, Z8, Z8
-	VMOVUPS   Z8, K7, (THETA)
-	NEXT(64, GRAD)
-	NEXT(64, S)
-	NEXT(64, THETA)
-	SUBQ      $16, N
-	JGT       vector
-
-done:
-	VZEROUPPER
-	RET
-
-#undef LR
-#undef RHO
-#undef C
-#undef EPS
-#undef MIN_GRAD
-#undef MIN_MEAN
-#undef NOT_LESS
-#undef REACHES
-#undef MEAN
-#undef FOUR
-#undef GRADIENT
-#undef MEAN_SQUARE
-#undef QUOTIENT
-#undef MOVED
-
-// ---- AVX2: 8 lanes, masks in YMM registers ----
-
-#include "kernel_avx2.h"
-
-#define RHO      Y15
-#define C        Y14 // 1 - rho
-#define EPS      Y13
-#define MIN_MEAN Y12
-#define MIN_GRAD Y11
-#define LR       Y10 // in the last steps
-
-// FOUR: a step of the block's four vectors, each with g, v and scratch
-#define FOUR(STEP) \
-	STEP(0, Y0, Y4, Y8)  \
-	STEP(32, Y1, Y5, Y9) \
-	STEP(64, Y2, Y6, Y8) \
-	STEP(96, Y3, Y7, Y9)
-
-#define PAIR(STEP) \
-	STEP(0, Y0, Y4, Y8) \
-	STEP(32, Y1, Y5, Y9)
-
-#define ONE(STEP) \
-	STEP(0, Y0, Y4, Y8)
-
-#define GRADIENT(at, g, v, t) \
-	VMOVUPS at(GRAD), g \
-	KEEP(MIN_GRAD, g, t)
-
-#define MEAN_SQUARE(at, g, v, t) \
-	VMOVUPS at(S), v \
-	MEAN(MIN_MEAN, RHO, C, g, v, t) \
+#define MEAN_SQUARE(at, g, v, a) \
+	VMOVUPS at(S), v             \
+	VCMPPS  REACHES, NUM1, v, T  \
+	VANDPS  T, v, v              \
+	VMULPS  NUM2, v, v           \
+	VMULPS  g, g, T              \
+	VMULPS  NUM3, T, T           \
+	VADDPS  T, v, v              \
 	VMOVUPS v, at(S)
 
-#define ADD_EPS(at, g, v, t) \
-	VADDPS EPS, v, v
+// MEAN_GRADIENT uses the coefficients of MEAN_SQUARE.
+#define MEAN_GRADIENT(at, g, v, a) \
+	VMOVUPS at(M), a   \
+	KEEP(NUM1, a)      \
+	VMULPS  NUM2, a, a \
+	VMULPS  NUM3, g, T \
+	VADDPS  T, a, a    \
+	VMOVUPS a, at(M)
 
-#define ROOT(at, g, v, t) \
+#define VARIANCE(at, g, v, a) \
+	VANDPS   ·abs(SB), a, T       \
+	VPCMPGTD ·belowRoot(SB), T, T \
+	VANDPS   T, a, a              \
+	VMULPS   a, a, a              \
+	VSUBPS   a, v, v              \
+	VCMPPS   NOT_LESS, ·minNormal(SB), v, T \
+	VANDPS   T, v, v
+
+#define ADD_EPS(at, g, v, a) \
+	VADDPS NUM1, v, v
+
+#define ROOT(at, g, v, a) \
 	VSQRTPS v, v
 
-#define QUOTIENT(at, g, v, t) \
-	VDIVPS v, LR, v
+// ROOT_SOFTWARE: v = sqrt(v). The estimate has 12 bits, so Goldschmidt's iteration runs
+// twice. The first A is that of the greatest float32 where v is infinite: A and H stay
+// finite, D becomes infinite, and so does the root.
+#define ROOT_SOFTWARE(v, a, h, r) \
+	VMINPS   ·maxV(SB), v, a \
+	VRSQRTPS a, h            \
+	VMULPS   h, a, a         \
+	VMULPS   ·half(SB), h, h \
+	ROOT_ITERATE(·half(SB), a, h, r) \
+	ROOT_ITERATE(·half(SB), a, h, r) \
+	ROOT_CORRECT(v, a, h)
 
-#define MOVED(at, g, v, t) \
-	VMULPS  g, v, v      \
-	VMOVUPS at(THETA), t \
-	VSUBPS  v, t, t      \
-	VMOVUPS t, at(THETA)
+#define ADD_EPS_OUTSIDE(at, g, v, a) \
+	VADDPS NUM1, v, v
 
-// PART: the step of four lanes, or of one and zeros, in XMM registers
-#define PART(MOVE) \
-	MOVE    (GRAD), X0       \
-	MOVE    (S), X4          \
-	KEEP(X11, X0, X8)        \
-	MEAN(X12, X15, X14, X0, X4, X8) \
-	MOVE    X4, (S)          \
-	VADDPS  X13, X4, X4      \
-	VSQRTPS X4, X4           \
-	VDIVPS  X4, X10, X4      \
-	VMULPS  X0, X4, X4       \
-	MOVE    (THETA), X8      \
-	VSUBPS  X4, X8, X8       \
-	MOVE    X8, (THETA)
+#define DIVIDE(at, g, v, a) \
+	VDIVPS v, NUM1, v
 
-// func updateAVX2(c *call)
-TEXT ·updateAVX2(SB), NOSPLIT, $0-8
-	MOVQ c+0(FP), CALL
-	ARGUMENTS
-	VBROADCASTSS params_rho(PARAMS), RHO
-	VBROADCASTSS params_c(PARAMS), C
-	VBROADCASTSS params_eps(PARAMS), EPS
-	VBROADCASTSS params_minMean(PARAMS), MIN_MEAN
-	VBROADCASTSS params_minGrad(PARAMS), MIN_GRAD
-	CMPQ call_vectors(CALL), $2
-	JEQ  pairs
-	SUBQ $32, N
-	JLT  rest
+#define MULTIPLY(at, g, v, a) \
+	VMULPS g, v, v
 
-block:
-	CMPQ N, STOP
-	JLT  near
-	PREFETCH(0, GRAD)
-	PREFETCH(64, GRAD)
-	PREFETCH(0, S)
-	PREFETCH(64, S)
-	PREFETCH(0, THETA)
-	PREFETCH(64, THETA)
+#define MASK(at, g, v, a) \
+	VXORPS T, T, T           \
+	VCMPPS NOT_EQUAL, T, g, T \
+	VANDPS T, v, v
 
-near:
-	FOUR(GRADIENT)
-	FOUR(MEAN_SQUARE)
-	FOUR(ADD_EPS)
-	TESTQ SOFTWARE, SOFTWARE
-	JNE   half
-	FOUR(ROOT)
+#define BUFFER(at, g, v, a) \
+	VMOVUPS at(B), a   \
+	KEEP(NUM1, a)      \
+	VMULPS  NUM2, a, a \
+	VADDPS  v, a, a    \
+	VMOVUPS a, at(B)
 
-rooted:
-	VBROADCASTSS params_lr(PARAMS), LR
-	FOUR(QUOTIENT)
-	FOUR(MOVED)
-	NEXT(128, GRAD)
-	NEXT(128, S)
-	NEXT(128, THETA)
-	SUBQ $32, N
-	JGE  block
+// NESTEROV uses the mu of BUFFER.
+#define NESTEROV(at, g, v, a) \
+	VMULPS NUM2, a, a \
+	VADDPS v, a, a
 
-rest:
-	// N + 32 elements are left, 0 to 31.
-	VBROADCASTSS params_lr(PARAMS), LR
-	ADDQ $24, N
-	JLT  part
+#define FROM_BUFFER(at, g, v, a) \
+	VMOVAPS a, v
 
-vector:
-	ONE(GRADIENT)
-	ONE(MEAN_SQUARE)
-	ONE(ADD_EPS)
-	ONE(ROOT)
-	ONE(QUOTIENT)
-	ONE(MOVED)
-	NEXT(32, GRAD)
-	NEXT(32, S)
-	NEXT(32, THETA)
-	SUBQ $8, N
-	JGE  vector
+#define FLUSH(at, g, v, a) \
+	KEEP(NUM1, v)
 
-part:
-	// N + 8 elements are left, 0 to 7. Loads and stores of 4 lanes, then of one,
-	// do not touch the memory behind them.
-	ADDQ $4, N
-	JLT  fewer
-	PART(VMOVUPS)
-	NEXT(16, GRAD)
-	NEXT(16, S)
-	NEXT(16, THETA)
-	SUBQ $4, N
+#define RATE(at, g, v, a) \
+	VMULPS NUM1, v, v
 
-fewer:
-	ADDQ $4, N
-	JEQ  done
+#define PARAMETER(at, g, v, a) \
+	VMOVUPS at(THETA), a
 
-element:
-	PART(VMOVSS)
-	NEXT(4, GRAD)
-	NEXT(4, S)
-	NEXT(4, THETA)
-	DECQ N
-	JNE  element
+#define DECAY(at, g, v, a) \
+	VANDPS   ·abs(SB), a, T \
+	VPCMPGTD T, NUM1, T     \
+	VANDNPS  a, T, T        \
+	VMULPS   NUM2, T, T     \
+	VSUBPS   T, a, a
 
-done:
-	VZEROUPPER
-	RET
+#define MOVE(at, g, v, a) \
+	VSUBPS  v, a, a \
+	VMOVUPS a, at(THETA)
 
-pairs:
-	VBROADCASTSS params_lr(PARAMS), LR
-	SUBQ $16, N
-	JLT  unpaired
+#define CENTERED WITHOUT
+#define MOMENTUM WITHOUT
+// func updatePlainAVX2(c *call)
+TEXT ·updatePlainAVX2(SB), NOSPLIT, $0-8
+#include "kernel_amd64.h"
 
-pair:
-	CMPQ N, STOP
-	JLT  nearPair
-	PREFETCH(0, GRAD)
-	PREFETCH(0, S)
-	PREFETCH(0, THETA)
+#undef MOMENTUM
+#define MOMENTUM WITH
+// func updateMomentumAVX2(c *call)
+TEXT ·updateMomentumAVX2(SB), NOSPLIT, $0-8
+#include "kernel_amd64.h"
 
-nearPair:
-	PAIR(GRADIENT)
-	PAIR(MEAN_SQUARE)
-	PAIR(ADD_EPS)
-	PAIR(ROOT)
-	PAIR(QUOTIENT)
-	PAIR(MOVED)
-	NEXT(64, GRAD)
-	NEXT(64, S)
-	NEXT(64, THETA)
-	SUBQ $16, N
-	JGE  pair
+#undef CENTERED
+#define CENTERED WITH
+// func updateCenteredMomentumAVX2(c *call)
+TEXT ·updateCenteredMomentumAVX2(SB), NOSPLIT, $0-8
+#include "kernel_amd64.h"
 
-unpaired:
-	SUBQ $16, N
-	JMP  rest
-
-half:
-	VSQRTPS Y4, Y4
-	ROOT_SOFTWARE(Y5, Y8, Y9, Y10)
-	VSQRTPS Y6, Y6
-	ROOT_SOFTWARE(Y7, Y8, Y9, Y10)
-	JMP rooted
+#undef MOMENTUM
+#define MOMENTUM WITHOUT
+// func updateCenteredAVX2(c *call)
+TEXT ·updateCenteredAVX2(SB), NOSPLIT, $0-8
+#include "kernel_amd64.h"

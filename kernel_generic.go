@@ -2,17 +2,94 @@ package kernel
 
 import "math"
 
-// updateGeneric is the arithmetic in Go, which every other implementation
-// equals bit for bit. A conversion to float32 around each product keeps the
-// compiler from fusing it into the sum that follows.
-func updateGeneric(theta, grad, s []float32, p *params) {
-	lr, rho, c, eps := p.lr, p.rho, p.c, p.eps
-	minGrad, minMean := p.minGrad, p.minMean.float()
+// updateGeneric is the arithmetic of a step in Go, which every other implementation
+// equals bit for bit. m is empty without Centered, b without a momentum buffer. A
+// conversion to float32 around each product keeps the compiler from fusing it into the
+// sum that follows.
+func updateGeneric(theta, grad, s, m, b []float32, k *coeffs) {
+	if k.options == optionsOfUpdate && len(m) == 0 && len(b) == 0 {
+		updatePlainGeneric(theta, grad, s, k)
+		return
+	}
+	on := func(option uint32) bool { return k.options&option != 0 }
+	grad, s = grad[:len(theta)], s[:len(theta)]
+	for i, t := range theta {
+		g := grad[i]
+		if on(optionScaled) {
+			g = float32(k.scale * k.minScaled.flush(g))
+		}
+		if on(optionClipped) { // NaN stays NaN
+			if g > k.clip {
+				g = k.clip
+			}
+			if g < k.negClip {
+				g = k.negClip
+			}
+		}
+		if on(optionL2) {
+			g += float32(k.decay * k.minDecay.flush(t))
+		}
+		live := !k.minGrad.flushes(g)
+		if !live {
+			g = 0
+		}
+
+		si := s[i]
+		if !(si >= k.minMean.float()) { // also NaN
+			si = 0
+		}
+		si = float32(k.rho*si) + float32(k.c*float32(g*g))
+		s[i] = si
+
+		v := si
+		if len(m) != 0 {
+			mi := float32(k.rho*k.minMean.flush(m[i])) + float32(k.c*g)
+			m[i] = mi
+			square := thresholdAt(minRoot).flush(mi)
+			v -= float32(square * square)
+			if v < minNormal { // NaN stays NaN
+				v = 0
+			}
+		}
+		// One eps is 0, and adding 0 changes no bit: v and its root are not negative.
+		d := float32(math.Sqrt(float64(v+k.eps))) + k.epsOutside
+		u := float32(0) // changes neither b nor theta
+		if live {       // if not, d may be 0, and v NaN
+			u = float32(k.lr / d * g)
+		}
+
+		if len(b) != 0 {
+			bi := float32(k.mu*k.minBuffer.flush(b[i])) + u
+			b[i] = bi
+			if on(optionNesterov) {
+				u = float32(k.mu*bi) + u
+			} else {
+				u = bi
+			}
+			if on(optionLROutside) {
+				u = k.minUpdate.flush(u)
+			}
+		}
+		if on(optionLROutside) {
+			u = float32(k.lrOutside * u)
+		}
+		if on(optionDecoupled) {
+			t -= float32(k.lrDecay * k.minTheta.flush(t))
+		}
+		theta[i] = t - u
+	}
+}
+
+// updatePlainGeneric is what is left of updateGeneric without options: all that [Update]
+// needs, in 1/1.6 of the time.
+func updatePlainGeneric(theta, grad, s []float32, k *coeffs) {
+	lr, rho, c, eps := k.lr, k.rho, k.c, k.eps
+	minGrad, minMean := k.minGrad, k.minMean.float()
 	grad, s = grad[:len(theta)], s[:len(theta)]
 	for i, g := range grad {
-		g = minGrad.zeroBelow(g)
+		g = minGrad.flush(g)
 		si := s[i]
-		if !(si >= minMean) { // NaN too
+		if !(si >= minMean) { // also NaN
 			si = 0
 		}
 		si = float32(rho*si) + float32(c*float32(g*g))

@@ -42,13 +42,32 @@ func blockSums(sums []float64, x []float32) {
 	}
 }
 
-// sumSquaresGeneric returns the sum of squares of x's first block, of all x where
-// that has no more elements. Every other implementation equals it bit for bit.
-// The compiler may fuse the additions: the products are exact, so that nothing
-// changes.
-func sumSquaresGeneric(x []float32) float64 {
-	x = x[:min(len(x), normBlock)]
+// blockSum returns the sum of squares of x's first block, of all x if that is shorter. It
+// must not be inlined: the stack check at its start is where the goroutine can be
+// preempted between two blocks.
+//
+//go:noinline
+func blockSum(x []float32) float64 {
 	var lanes [normLanes]float64
+	n := min(len(x), normBlock)
+	done := addSquares(&lanes, x, n)
+	addSquaresGeneric(&lanes, x[done:n])
+	return sumLanes(&lanes)
+}
+
+// sumLanes adds the lanes as a tree: j and j+8, then j and j+4, j+2, j+1.
+func sumLanes(lanes *[normLanes]float64) float64 {
+	for half := normLanes / 2; half > 0; half /= 2 {
+		for j := range half {
+			lanes[j] += lanes[j+half]
+		}
+	}
+	return lanes[0]
+}
+
+// addSquaresGeneric adds the squares of x to the lanes, x[i]² to lane i mod normLanes.
+// The compiler may fuse the additions: the products are exact, so that changes no bit.
+func addSquaresGeneric(lanes *[normLanes]float64, x []float32) {
 	for ; len(x) >= normLanes; x = x[normLanes:] {
 		for j, v := range (*[normLanes]float32)(x) {
 			lanes[j] += float64(v) * float64(v)
@@ -57,10 +76,4 @@ func sumSquaresGeneric(x []float32) float64 {
 	for j, v := range x {
 		lanes[j] += float64(v) * float64(v)
 	}
-	for half := normLanes / 2; half > 0; half /= 2 {
-		for j := range half {
-			lanes[j] += lanes[j+half]
-		}
-	}
-	return lanes[0]
 }

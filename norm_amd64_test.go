@@ -4,7 +4,7 @@ package kernel
 
 import "testing"
 
-// Whether the AVX2 kernel looks for subnormal numbers depends on the CPU.
+// Whether the AVX2 kernel trials for subnormal numbers depends on the CPU.
 func init() {
 	otherSum["avx2"] = func(t testing.TB) {
 		subnormalAssist = !subnormalAssist

@@ -1,39 +1,36 @@
 //go:build gc && !purego
 
 #include "textflag.h"
-#include "go_asm.h"
-#include "norm_amd64.h"
 
-// The kernel computes what sumSquaresGeneric computes, of a slice's first block.
-// The 16 lanes are Z0 (0 to 7) and Z1 (8 to 15).
+// SumSquares in AVX-512. The 16 lanes are Z0 (0 to 7) and Z1 (8 to 15).
 
+#define LANES DI
+#define X     SI  // the next elements
+#define N     CX  // the elements left
+#define AHEAD R13 // the prefetch distance in bytes
 
 #define MANTISSA Z31
 #define UNIT     Z30 // 2^-149, what a subnormal number is counted in
 
-// func sumSquaresAVX512(x *float32, n int) float64
-TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-24
-	MOVQ x+0(FP), X
-	MOVQ n+8(FP), N
+// func addSquaresAVX512(lanes *[16]float64, x *float32, n, ahead int)
+TEXT ·addSquaresAVX512(SB), NOSPLIT, $0-32
+	MOVQ lanes+0(FP), LANES
+	MOVQ x+8(FP), X
+	MOVQ n+16(FP), N
+	MOVQ ahead+24(FP), AHEAD
+	VMOVUPD (LANES), Z0
+	VMOVUPD 64(LANES), Z1
 
-	VXORPD Z0, Z0, Z0
-	VXORPD Z1, Z1, Z1
-
-	KXNORW       K7, K7, K7
 	MOVL         $0x007fffff, R8
 	VPBROADCASTD R8, MANTISSA
 	MOVQ         $0x36a0000000000000, R8
 	VPBROADCASTQ R8, UNIT
 
-	BLOCK
-	SUBQ    $16, N
-	JLT     tail
-
 loop:
-	// K1: the subnormal elements, which may need microcode to convert.
+	// K1: the subnormal elements, which may need microcode to convert
 	VFPCLASSPSZ $0x20, (X), K1
 	KORTESTW    K1, K1
-	JNE         masked
+	JNE         subnormal
 	PREFETCHT0  (X)(AHEAD*1)
 	VCVTPS2PD   (X), Z2
 	VCVTPS2PD   32(X), Z3
@@ -43,26 +40,17 @@ loop:
 next:
 	ADDQ $64, X
 	SUBQ $16, N
-	JGE  loop
+	JNE  loop
 
-tail:
-	// N + 16 elements are left, 0 to 15: K7 has a bit for each. Masked loads do
-	// not touch the other lanes' memory, and make zeros of them, whose squares
-	// change no sum.
-	ADDQ  $16, N
-	JEQ   done
-	MOVL  $1, AX
-	SHLL  CX, AX
-	DECL  AX
-	KMOVW AX, K7
-	XORL  N, N
+	VMOVUPD Z0, (LANES)
+	VMOVUPD Z1, 64(LANES)
+	VZEROUPPER
+	RET
 
-masked:
-	// K7's elements, some of which may be subnormal. Those are their mantissa, an
-	// integer, times 2^-149; the others are converted. In either term are zeros
-	// for what the other has.
-	VMOVUPS.Z     (X), K7, Z2
-	VFPCLASSPSZ   $0x20, Z2, K1
+subnormal:
+	// These are their mantissa, an integer, times 2^-149; the others are converted.
+	// Either term is zero for the elements of the other.
+	VMOVUPS       (X), Z2
 	KNOTW         K1, K2
 	VPANDD.Z      MANTISSA, Z2, K1, Z4
 	VMOVAPS.Z     Z2, K2, Z2
@@ -77,13 +65,3 @@ masked:
 	VFMADD231PD   Z2, Z2, Z0
 	VFMADD231PD   Z3, Z3, Z1
 	JMP           next
-
-done:
-	// Lanes j and j+8, then j+4, j+2, j+1.
-	VADDPD        Z1, Z0, Z0
-	VEXTRACTF64X4 $1, Z0, Y1
-	VADDPD        Y1, Y0, Y0
-	TREE
-	VMOVSD        X0, ret+16(FP)
-	VZEROUPPER
-	RET

@@ -78,7 +78,7 @@ func BenchmarkSumSquaresRead(b *testing.B) {
 }
 
 // BenchmarkSumSquaresData has a subnormal number in one of so many elements. Some
-// CPUs may take long to convert one; the AVX2 kernel looks for them there, and is
+// CPUs may take long to convert one; the AVX2 kernel trials for them there, and is
 // measured here both ways.
 func BenchmarkSumSquaresData(b *testing.B) {
 	const n = 32 << 10

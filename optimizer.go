@@ -98,7 +98,7 @@ type group struct {
 	options  *RMSProp
 	step     int // only with BiasCorrection
 	elements int // that have a gradient
-	params   params
+	coeffs   coeffs
 }
 
 // cut is a place between two units of work: before element at of the tensor
@@ -164,7 +164,7 @@ func (p *Optimizer) Step(params []Param) (Report, error) {
 	if !p.skipped {
 		for i := range p.groups {
 			g := &p.groups[i]
-			g.params.round(g.options, factor, g.options.rhoAt(g.step+1))
+			g.coeffs.round(g.options, factor, g.options.rhoAt(g.step+1))
 		}
 	}
 	if !p.skipped || p.ZeroGrad {
@@ -247,22 +247,24 @@ func (p *Optimizer) moveUnit(unit int) {
 		if at.tensor == to.tensor {
 			end = to.at
 		}
-		st, g := param.State, &p.groups[p.group[i]].params
+		st, g := param.State, &p.groups[p.group[i]].coeffs
 		if at.at == 0 && !p.skipped {
 			st.Step++
 		}
 		c := g.call(param.Theta, param.Grad, st)
+		c.at = at.at
 		if !p.ZeroGrad {
-			part := c.part(at.at, end)
-			part.run(p.elements)
+			c.n = end - at.at
+			c.run(p.elements)
 			continue
 		}
 		for start := at.at; start < end; start += chunk {
-			part := c.part(start, min(start+chunk, end))
+			next := min(start+chunk, end)
 			if !p.skipped {
-				part.run(p.elements)
+				c.n = next - start
+				c.run(p.elements)
 			}
-			clear(part.slice(part.grad))
+			clear(param.Grad[start:next])
 		}
 	}
 }
@@ -323,10 +325,10 @@ func (p *Optimizer) sumUnit(unit int) {
 // check returns an error where a step on params would be wrong. Otherwise all that a
 // step needs to know about them is known, and all states that it needs are made.
 func (p *Optimizer) check(params []Param) error {
-	var errs argumentErrors
-	errs.notNegative("Workers", p.Workers)
+	var wrong *ArgumentError
+	wrong = wrong.notNegative("Workers", p.Workers)
 	if !(p.ClipNorm >= 0) {
-		errs.addNumber("ClipNorm", p.ClipNorm, "0 or more")
+		wrong = wrong.addNumber("ClipNorm", p.ClipNorm, "0 or more")
 	}
 	same := p.valid && len(p.known) == len(params)
 	if !same {
@@ -337,13 +339,14 @@ func (p *Optimizer) check(params []Param) error {
 	p.groups, p.moved = p.groups[:0], p.moved[:0]
 	p.group = slices.Grow(p.group[:0], len(params))[:len(params)]
 	p.active = 0
-	p.join(&errs, &p.Options, 0)
+	wrong = wrong.and(p.join(&p.Options, 0))
 	missing := false
 	for i := range params {
 		param, k := &params[i], &p.known[i]
 		n, idle := len(param.Theta), param.idle()
 		o, st := param.options(p), param.State
-		step, before := 0, len(errs)
+		step := 0
+		var here *ArgumentError
 		same = same && n == k.n && address(param.Theta) == k.theta
 		if st == nil {
 			missing = missing || !idle
@@ -356,7 +359,7 @@ func (p *Optimizer) check(params []Param) error {
 		}
 		g := &p.groups[p.current]
 		if g.options != o || g.step != step {
-			p.join(&errs, o, step)
+			here = p.join(o, step)
 			g = &p.groups[p.current]
 		}
 		p.group[i] = p.current
@@ -364,24 +367,22 @@ func (p *Optimizer) check(params []Param) error {
 			k.grad = 0
 		} else {
 			g.elements += n
-			errs.length("Grad", len(param.Grad), n, "Theta")
+			here = fieldNames.checkLength(here, 1, len(param.Grad), n)
 			if address(param.Grad) != k.grad {
 				p.moved = append(p.moved, int32(i))
 			}
 		}
 		if st != nil {
-			of := len(errs)
-			o.checkState(&errs, st, n, "Theta")
-			errs[of:].within("State.")
+			here = o.checkState(here, st, n, &fieldNames)
 		}
-		if len(errs) > before {
-			errs[before:].in(param.name(i))
+		if here != nil {
+			wrong = wrong.and(here.of(param.name(i), ""))
 		}
 	}
 	for i := range p.groups {
 		p.active += p.groups[i].elements
 	}
-	apart := len(errs) == 0
+	apart := wrong == nil
 	switch {
 	case !apart:
 	case !same:
@@ -393,8 +394,7 @@ func (p *Optimizer) check(params []Param) error {
 		apart = p.gradientsApart(params)
 	}
 	if !apart {
-		p.findOverlaps(&errs, params)
-		return errs.error()
+		return p.overlaps(wrong, params)
 	}
 	if missing {
 		p.makeStates(params)
@@ -428,18 +428,19 @@ func address(x []float32) uintptr {
 const recent = 8
 
 // join makes the group of a tensor the current one, and checks the options of a new one.
-func (p *Optimizer) join(errs *argumentErrors, o *RMSProp, step int) {
+func (p *Optimizer) join(o *RMSProp, step int) *ArgumentError {
 	for i := len(p.groups) - 1; i >= max(0, len(p.groups)-recent); i-- {
 		if g := &p.groups[i]; g.step == step && (g.options == o || *g.options == *o) {
 			p.current = int32(i)
-			return
+			return nil
 		}
 	}
 	p.current = int32(len(p.groups))
 	p.groups = append(p.groups, group{options: o, step: step})
-	before := len(*errs)
-	o.check(errs)
-	(*errs)[before:].within("Options.")
+	if wrong := o.check(nil); wrong != nil {
+		return wrong.of("", "Options.")
+	}
+	return nil
 }
 
 // learn finds out where the slices lie, anew, and whether they are apart.
@@ -505,15 +506,15 @@ func (p *Optimizer) gradientsApart(params []Param) bool {
 // name is what errors call tensor i.
 func (q *Param) name(i int) string { return cmp.Or(q.Name, fmt.Sprintf("params[%d]", i)) }
 
-// findOverlaps lists the slices that overlap.
-func (p *Optimizer) findOverlaps(errs *argumentErrors, params []Param) {
+// overlaps finds the slices that overlap.
+func (p *Optimizer) overlaps(wrong *ArgumentError, params []Param) *ArgumentError {
 	var spans []span
 	for i, param := range params {
 		spans = appendTensor(spans, i, param.Theta, param.Grad, param.State, p.ZeroGrad)
 	}
-	errs.overlaps(spans, func(slice int32) (tensor, name string) {
+	return wrong.overlaps(spans, func(slice int32) (tensor, name string) {
 		i := int(slice / slicesPerTensor)
-		return params[i].name(i), [...]string{"Theta", "Grad", "State.MeanSquare", "State.MeanGrad", "State.MomentumBuffer"}[slice%slicesPerTensor]
+		return params[i].name(i), fieldNames.slice(int(slice % slicesPerTensor))
 	})
 }
 

@@ -185,8 +185,8 @@ func plainStep(p *Optimizer, params []Param) (report Report) {
 			o.Update(param.Theta, param.Grad, st)
 		default:
 			st.Step++
-			p := o.rounded(factor, st.Step)
-			c := p.call(param.Theta, param.Grad, st)
+			k := o.rounded(factor, st.Step)
+			c := k.call(param.Theta, param.Grad, st)
 			c.run(c.n)
 		}
 		if p.ZeroGrad {

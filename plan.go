@@ -8,29 +8,48 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed57504d97/kernel/internal/tuning"
 )
 
-// A plan is one of the ways in which an implementation can take a step. All give
-// the same bits. Which is fastest depends on the CPU and on where the data lie,
-// and no rule covers the CPUs that nobody here has seen: so the package times
-// the chunks of its caller's own long calls, and keeps what was fastest.
+// A plan is one of the ways to compute a step. All give the same bits. Which is fastest
+// depends on the CPU and on where the data lie, and no rule covers CPUs that nobody here
+// has seen. So the package times the chunks of its caller's own long calls, and keeps the
+// plan that was fastest.
 type plan struct {
+	isa      isa
 	vectors  int // of a block
-	software int // of these vectors' roots, how many are taken in software
-	ahead    int // the bytes from an element to what is prefetched meanwhile; 0: nothing is
+	software int // how many of these take their root in software; with AVX-512, the quotient as well
+	ahead    int // the prefetch distance in bytes; 0: nothing is prefetched
 }
 
-// plans are those of each implementation. The first is the one for short calls,
-// and the one that stays where none was measured to be faster.
+// String returns a name such as avx2/v4s2+256: the implementation, blocks of four
+// vectors, two of them in software, and prefetching 256 bytes ahead.
+func (p plan) String() string {
+	name := fmt.Sprintf("%v/v%ds%d", p.isa, p.vectors, p.software)
+	if p.ahead > 0 {
+		name += fmt.Sprintf("+%d", p.ahead)
+	}
+	return name
+}
+
+// plans lists each implementation's own plans. The first is used until another one was
+// measured to be faster.
 var plans = [...][]plan{
-	isaGeneric: {{}},
-	isaNEON:    {{vectors: 4}},
-	isaAVX2:    aheadToo(plan{vectors: 4}, plan{vectors: 2}, plan{vectors: 4, software: 2}),
-	isaAVX512:  aheadToo(plan{vectors: 4, software: 3}, plan{vectors: 4, software: 2}),
+	isaGeneric: {{isa: isaGeneric, vectors: 1}},
+	isaNEON:    {{isa: isaNEON, vectors: 4}},
+	isaAVX2:    atDistances(plan{isaAVX2, 4, 0, 0}, plan{isaAVX2, 2, 0, 0}, plan{isaAVX2, 4, 2, 0}),
+	isaAVX512:  atDistances(plan{isaAVX512, 4, 2, 0}),
+	// Fewer operations in flight for an element let a core look further ahead: from
+	// memory, narrow blocks can be faster than wide ones.
+	isaBest512: append(atDistances(plan{isaAVX512, 4, 2, 0}), plan{isaAVX2, 2, 0, 256}, plan{isaAVX2, 2, 0, 2 << 10}),
 }
 
-// aheadToo returns the plans, then those with prefetching.
-func aheadToo(near ...plan) (all []plan) {
+// mostPlans is the length of the longest list.
+const mostPlans = 9
+
+// atDistances returns the plans without prefetching, then those with it.
+func atDistances(near ...plan) (all []plan) {
 	for _, ahead := range []int{0, 256, 2 << 10} {
 		for _, p := range near {
 			p.ahead = ahead
@@ -40,148 +59,144 @@ func aheadToo(near ...plan) (all []plan) {
 	return all
 }
 
-const mostPlans = 9 // of an implementation
-
-// String is like v4s2+256: blocks of four vectors, the roots of two of them in
-// software, and prefetching 256 bytes ahead.
-func (p plan) String() string {
-	name := fmt.Sprintf("v%ds%d", p.vectors, p.software)
-	if p.ahead > 0 {
-		name += fmt.Sprintf("+%d", p.ahead)
-	}
-	return name
-}
-
-// Calls of fewer elements take the first plan; those of more have their time
-// measured: so many take longer than it takes to read the clock.
+// minTimed is the shortest length that is timed: reading the clock takes little of the
+// time of so many elements.
 const minTimed = 1 << 10
 
 const (
-	looks      = 12 // at each plan, before one is chosen
-	looksSteps = 5  // in at least so many steps: the first finds cold data
+	trials      = 12 // of each plan, before one is chosen
+	trialsSteps = 5  // in at least so many steps: the first finds cold data
 )
 
-// A chooser finds the fastest plan of an implementation for a layout and a class
-// of lengths. Its methods may be called at the same time; no look is lost.
-type chooser struct {
+// A tuner finds the fastest plan of a list for a layout and a class of lengths. Its
+// methods may be called at the same time; no trial is lost.
+type tuner struct {
 	chosen   atomic.Uint32 // 1 + the plan; 0: not yet
 	turns    atomic.Uint32
 	elements atomic.Int64 // in all chunks that were timed: a step may come in many calls
-	seen     [mostPlans]struct {
-		looks atomic.Uint32
-		least atomic.Int64 // 1 + the shortest time of 1,024 elements, in ns/64; 0: none
+	recorded [mostPlans]struct {
+		begun, done atomic.Uint32
+		costs       [trials]atomic.Uint32 // the time of 1,024 elements, in ns/64
 	}
 }
 
-// classes are the powers of two that a step's length may have: those from 2^28 up
-// are one, as their data come from memory.
+// classes are the powers of two that a step's length may have, from minTimed on. Those
+// from 2^28 on are one, as their data come from memory.
 const classes = 28 - 10 + 1
 
-var choosers [len(plans)][layouts][classes]chooser
+var tuners [len(plans)][layouts][classes]tuner
 
-// chooserOf returns what chooses for a step of n elements, n >= minTimed.
-func chooserOf(i isa, l layout, n int) *chooser {
-	return &choosers[i][l][min(bits.Len(uint(n))-bits.Len(minTimed), classes-1)]
+// tunerOf returns the tuner for a step of n elements. Steps too short to be timed use
+// what the shortest class has chosen.
+func tunerOf(i isa, l layout, n int) *tuner {
+	return &tuners[i][l][min(max(bits.Len(uint(n))-bits.Len(minTimed), 0), classes-1)]
 }
 
-// clock is the time in ns since some point. Tests put another in its place.
+// clock returns the time in ns since some point. Tests replace it.
 var clock = func() int64 { return int64(time.Since(loaded)) }
 
 var loaded = time.Now()
 
-// next returns the plan whose turn it is. Each round begins with another plan:
-// else, if the calls' chunks are as many, each would see its own part of the data.
-func (c *chooser) next(plans int) int {
-	turn := int(c.turns.Add(1) - 1)
+// next returns the plan whose turn it is. Each round begins with another plan: if a
+// call has as many chunks as there are plans, each plan would otherwise always get the
+// same part of the data.
+func (t *tuner) next(plans int) int {
+	turn := int(t.turns.Add(1) - 1)
 	return (turn + turn/plans) % plans
 }
 
-// saw notes that n elements, of a step of total, took so long with a plan, and
-// chooses when enough is known.
-func (c *chooser) saw(all []plan, i int, elapsed int64, n, total int) {
-	look := &c.seen[i]
-	for cost := elapsed<<16/int64(n) + 1; ; {
-		least := look.least.Load()
-		if least != 0 && least <= cost || look.least.CompareAndSwap(least, cost) {
-			break
-		}
+// record notes how long a plan took for n elements, of a step of total, and chooses when
+// enough is known.
+func (t *tuner) record(plans []plan, i int, elapsed int64, n, total int) {
+	r := &t.recorded[i]
+	if trial := r.begun.Add(1) - 1; trial < trials {
+		r.costs[trial].Store(uint32(min(elapsed<<16/int64(n), math.MaxUint32)))
+		r.done.Add(1)
 	}
-	look.looks.Add(1)
-	if c.elements.Add(int64(n)) <= (looksSteps-1)*int64(total) {
+	if t.elements.Add(int64(n)) <= (trialsSteps-1)*int64(total) {
 		return
 	}
-	best, least := 0, int64(math.MaxInt64)
-	for j := range all {
-		if c.seen[j].looks.Load() < looks {
+	best, least := 0, uint32(math.MaxUint32)
+	for j := range plans {
+		if t.recorded[j].done.Load() < trials {
 			return
 		}
-		if l := c.seen[j].least.Load(); l < least {
-			best, least = j, l
+		if cost := t.cost(j); cost < least {
+			best, least = j, cost
 		}
 	}
-	c.chosen.CompareAndSwap(0, uint32(1+best))
+	t.chosen.CompareAndSwap(0, uint32(1+best))
 }
 
-// fixed is what SetPlan asked for: 1 + the plan's place in the implementation's
-// plans, and the implementation from bit 8. 0: plans are chosen.
-var fixed atomic.Uint32
+// cost returns the lower quartile of a plan's trials. The smallest would be misleading:
+// from memory, one chunk that happened to lie in a cache would decide.
+func (t *tuner) cost(plan int) uint32 {
+	var costs [trials]uint32
+	for i := range costs {
+		costs[i] = t.recorded[plan].costs[i].Load()
+	}
+	slices.Sort(costs[:])
+	return costs[trials/4]
+}
 
-// Plans returns the names of the plans of the implementation in use: ways to take
-// a step at other speeds, with the same bits. "v4s2+256" works on blocks of four
-// vectors, takes the square roots of two of them in software, the others in
-// hardware, and prefetches 256 bytes ahead.
-func Plans() []string {
-	all := plans[active.Load()]
-	names := make([]string, len(all))
-	for i, p := range all {
-		names[i] = p.String()
+// planOf returns the plans of the implementation in use and the place of the one for a
+// step of n elements. While that is being found out, it also returns the tuner.
+func planOf(l layout, n int) (all []plan, chosen int, t *tuner) {
+	i, fixed := selection()
+	all = plans[i]
+	if fixed >= 0 {
+		return all, fixed, nil
+	}
+	if len(all) == 1 {
+		return all, 0, nil
+	}
+	t = tunerOf(i, l, n)
+	if chosen := t.chosen.Load(); chosen != 0 {
+		return all, int(chosen) - 1, nil
+	}
+	if n < minTimed {
+		return all, 0, nil
+	}
+	return all, 0, t
+}
+
+// ---- For benchmarks ----
+
+func init() {
+	tuning.Plans, tuning.SetPlan, tuning.Plan = planNames, setPlan, planName
+}
+
+func planNames() []string {
+	i, _ := selection()
+	names := make([]string, len(plans[i]))
+	for j, p := range plans[i] {
+		names[j] = p.String()
 	}
 	return names
 }
 
-// SetPlan makes all calls that the implementation in use serves take one of its
-// [Plans]. By default, and again after SetPlan(""), long calls find out which is
-// fastest: they take each in turns and time it until each has been seen a dozen
-// times. It is meant for benchmarks. Any other name is an error and changes
-// nothing. The environment variable KERNEL_PLAN does the same when the program
-// starts.
-func SetPlan(name string) error {
-	if name == "" {
-		fixed.Store(0)
-		return nil
+func setPlan(name string) error {
+	for {
+		before := selected.Load()
+		i := isa(before >> 8)
+		fixed := 0
+		if name != "" {
+			place := slices.IndexFunc(plans[i], func(p plan) bool { return p.String() == name })
+			if place < 0 {
+				return fmt.Errorf("kernel: plan %q, want one of %s", name, strings.Join(planNames(), ", "))
+			}
+			fixed = 1 + place
+		}
+		if selected.CompareAndSwap(before, uint32(i)<<8|uint32(fixed)) {
+			return nil
+		}
 	}
-	names := Plans()
-	i := slices.Index(names, name)
-	if i < 0 {
-		return fmt.Errorf("kernel: no plan %q of %s: there are %s", name, ISA(), strings.Join(names, ", "))
-	}
-	fixed.Store(active.Load()<<8 | uint32(1+i))
-	return nil
 }
 
-// Plan returns the name of the plan that [Update] uses for n elements, "" while
-// it still measures.
-func Plan(n int) string {
-	i := isa(active.Load())
-	chosen, choosing := planOf(i, layoutUpdate, n)
-	if choosing != nil {
+func planName(n int) string {
+	all, chosen, t := planOf(layoutPlain, n)
+	if t != nil {
 		return ""
 	}
-	return plans[i][chosen].String()
-}
-
-// planOf returns the place of the plan for a step of n elements, and what is
-// choosing another, if any.
-func planOf(i isa, l layout, n int) (int, *chooser) {
-	if f := fixed.Load(); isa(f>>8) == i && f != 0 {
-		return int(f&0xff) - 1, nil
-	}
-	if n < minTimed || len(plans[i]) == 1 {
-		return 0, nil
-	}
-	c := chooserOf(i, l, n)
-	if chosen := c.chosen.Load(); chosen != 0 {
-		return int(chosen) - 1, nil
-	}
-	return 0, c
+	return all[chosen].String()
 }

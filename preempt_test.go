@@ -1,6 +1,6 @@
 //go:build !race
 
-// Here one goroutine looks at what another one writes.
+// Here one goroutine trials at what another one writes.
 
 package kernel
 

@@ -16,8 +16,8 @@ func TestRaceIsReported(t *testing.T) {
 	const variable = "KERNEL_TEST_RACE"
 	const n = normBlock + 100
 	steps := map[string]func(d tensorData){
-		"Update":         member{usual, byUpdate}.step,
-		"RMSProp.Update": member{everything, byMethod}.step,
+		"Update":         variant{usual, byUpdate}.step,
+		"RMSProp.Update": variant{everything, byMethod}.step,
 		"SumSquares":     func(d tensorData) { SumSquares(d.grad) },
 		"blockSums":      func(d tensorData) { blockSums(make([]float64, 2), d.grad) },
 	}

@@ -142,12 +142,12 @@ func (r *generator) values(o *RMSProp) tensorData {
 // atThresholds are gradients and means on either side of where they begin to
 // count, every one with every other.
 func atThresholds(o *RMSProp) (theta, grad, s []float32) {
-	p := o.rounded(1, 1)
+	k := o.rounded(1, 1)
 	around := func(x float32) []float32 {
 		return []float32{math.Nextafter32(x, 0), x, math.Nextafter32(x, inf), 2 * x}
 	}
-	for _, g := range append(around(p.minGrad.float()), 0, nan) {
-		for _, m := range append(around(p.minMean.float()), 0, nan, inf, -1) {
+	for _, g := range append(around(k.minGrad.float()), 0, nan) {
+		for _, m := range append(around(k.minMean.float()), 0, nan, inf, -1) {
 			for _, t := range []float32{1, 0, 1e-20} {
 				theta, grad, s = append(theta, t, t), append(grad, g, -g), append(s, m, m)
 			}

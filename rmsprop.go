@@ -172,18 +172,13 @@ type State struct {
 // of range. Options that change nothing are fine: Nesterov without Momentum,
 // DecoupledDecay without WeightDecay.
 func (r *RMSProp) Validate() error {
-	var errs argumentErrors
-	r.check(&errs)
-	return errs.join()
+	return r.check(nil).error()
 }
 
 // NewState returns the state that a tensor of n elements starts with. It
 // panics with an [*ArgumentError] if n is negative or r is not valid.
 func (r *RMSProp) NewState(n int) *State {
-	var errs argumentErrors
-	r.check(&errs)
-	errs.notNegative("n", n)
-	errs.panic()
+	r.check(nil).notNegative("n", n).panic()
 	st := &State{MeanSquare: staggered(n, 1)}
 	r.begin(st.MeanSquare)
 	if r.Centered {
@@ -230,14 +225,11 @@ func (r *RMSProp) begin(s []float32) {
 // starts no goroutine. Concurrent calls are safe on tensors that do not
 // overlap; grad may be shared.
 func (r *RMSProp) Update(theta, grad []float32, st *State) {
-	var errs argumentErrors
-	r.check(&errs)
-	errs.length("grad", len(grad), len(theta), "theta")
-	r.checkTensor(&errs, theta, grad, st)
-	errs.panic()
-	var p params
-	p.round(r, 1, r.rhoAt(st.Step+1))
-	c := p.call(theta, grad, st)
+	wrong := argumentNames.checkLength(r.check(nil), 1, len(grad), len(theta))
+	r.checkTensor(wrong, theta, grad, st).panic()
+	var k coeffs
+	k.round(r, 1, r.rhoAt(st.Step+1))
+	c := k.call(theta, grad, st)
 	c.run(c.n)
 	st.Step++
 }

@@ -3,23 +3,25 @@ package kernel
 import (
 	"flag"
 	"fmt"
+	"iter"
 	"math"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 )
 
-// The square root in software equals the hardware's. Three tests say so:
-// TestExhaustive runs the kernels on the very v = s + eps that they take the
-// root of, TestRootModel shows that the result does not hang on the estimate
-// that this CPU happens to make, and TestRootSpecials is about what lies
-// outside the range.
+// The square root in software, and with AVX-512 the quotient lr/d, equal the hardware's.
+// TestExhaustive and TestRates run the kernels on the very v = s + eps that they take the
+// root of. TestRootModel and TestQuotientModel show that the results do not depend on the
+// estimate that this CPU happens to make, TestQuotientExceptions which lr need care.
+// TestRootSpecials and TestRootNearItsEnd are about what lies outside of the range.
 
 var exhaustive = flag.Bool("exhaustive", false, "check every float32, not a sample (a minute)")
 
-// rootsInSoftware tells whether the implementation in use has any.
+// rootsInSoftware reports whether the implementation in use has any.
 func rootsInSoftware() bool {
-	return slices.ContainsFunc(plans[active.Load()], func(p plan) bool { return p.software > 0 })
+	return slices.ContainsFunc(plansInUse(), func(p plan) bool { return p.software > 0 })
 }
 
 // sqrt is the square root in hardware.
@@ -30,7 +32,7 @@ func sqrt(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 // = 1, grad = 1 and theta = 0, theta becomes -lr/d.
 func TestExhaustive(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
-		if *exhaustive && plans[active.Load()][max(0, int(fixed.Load()&0xff)-1)].ahead > 0 {
+		if _, fixed := selection(); *exhaustive && plansInUse()[max(0, fixed)].ahead > 0 {
 			t.Skip("what is prefetched changes no root")
 		}
 		low, high := 0, 1 // [1, 4) has all mantissas and both parities of the exponent
@@ -74,17 +76,14 @@ func (b *rootBatch) binade(t *testing.T, e int, share uint32) {
 		n := uint32(min(longest, 1<<23-done))
 		v := math.Float32frombits(first + done)
 		d := sqrt(v)
-		// lr/d just below 2 in units of d's exponent has the finest steps there
-		// are. The quotients of neighbours differ while d² < lr.
+		// lr/d just below a power of two has the finest steps there are. The quotients of
+		// neighbours differ while d² < lr, in units of d's exponent.
 		_, exponent := math.Frexp(float64(d))
 		unit := float32(math.Ldexp(1, exponent-1)) // d/unit is in [1, 2)
-		lr, finest := math.Nextafter32(2*(d/unit), 0)*unit, unit
-		if lr > maxRate { // lr/d just below 1 is as fine
-			lr, finest = lr/2, unit/2
-		}
+		lr := math.Nextafter32(2*(d/unit), 0)
 		for {
 			last := sqrt(math.Float32frombits(first + done + n - 1))
-			if q := last / unit; q*q < lr/finest || n == 1 {
+			if q := last / unit; q*q < lr || n == 1 {
 				break
 			}
 			n /= 2
@@ -185,15 +184,44 @@ func TestFMA(t *testing.T) {
 }
 
 // rootModel is the kernels' square root of v in Go, from an estimate y of
-// 1/sqrt(v): the letters are those of kernel_amd64.s.
+// 1/sqrt(v): the letters are those of registers_amd64.h.
 func rootModel(v, y float32, iterations int) float32 {
+	root, _ := rootAndHalf(v, y, iterations)
+	return root
+}
+
+// rootAndHalf also returns H, near 1/(2*sqrt(v)).
+func rootAndHalf(v, y float32, iterations int) (root, h float32) {
 	a, h := v*y, 0.5*y
 	for range iterations {
 		r := fma(-a, h, 0.5)
 		a, h = fma(a, r, a), fma(h, r, h)
 	}
 	d := fma(-a, a, v)
-	return fma(d, h, a)
+	return fma(d, h, a), h
+}
+
+// reciprocal returns 2d and what two refinements make of H: nearly 1/(2d).
+func reciprocal(d, h float32) (d2, refined float32) {
+	d2 = d + d
+	for range 2 {
+		e := fma(-d2, h, 1)
+		h = fma(h, e, h)
+	}
+	return d2, h
+}
+
+// divide is the quotient lr/d in software, from the reciprocal of d2 = 2d.
+func divide(lr, d2, h float32) float32 {
+	lr2 := lr + lr
+	q := lr2 * h
+	return fma(fma(-d2, q, lr2), h, q)
+}
+
+// quotientModel is AVX-512's lr/sqrt(v) in Go, from an estimate y of 1/sqrt(v).
+func quotientModel(v, y, lr float32) float32 {
+	d2, h := reciprocal(rootAndHalf(v, y, 1))
+	return divide(lr, d2, h)
 }
 
 // The manuals bound the estimates' relative error, and leave the table to each
@@ -251,6 +279,203 @@ func TestRootModel(t *testing.T) {
 	}
 }
 
+// estimates yields 17 estimates of 1/sqrt(v), from one end of what the manual allows
+// VRSQRT14PS to the other.
+func estimates(v float32) iter.Seq[float32] {
+	return func(yield func(float32) bool) {
+		exact := 1 / math.Sqrt(float64(v))
+		for i := -8.0; i <= 8; i++ {
+			if !yield(float32(exact * (1 + i/8*0x1p-14))) {
+				return
+			}
+		}
+	}
+}
+
+const allOnes = 1<<23 - 1 // a mantissa
+
+func mantissa(x float32) uint32 { return math.Float32bits(x) & allOnes }
+
+// After the refinements H is 1/(2d), rounded, for any estimate that the manual allows,
+// unless d's mantissa is all ones. By Markstein's theorem (Computation of elementary
+// functions on the IBM RISC System/6000 processor, 1990) the quotient is then the rounded
+// one for every lr. Again [1, 4) stands for all v.
+func TestQuotientModel(t *testing.T) {
+	stride := uint32(1009)
+	if *exhaustive {
+		stride = 1
+	}
+	const one, four = 0x3f800000, 0x40800000
+	var wg waitGroup
+	workers := uint32(runtime.GOMAXPROCS(0))
+	for w := range workers {
+		wg.Go(func() {
+			for bits := one + w*stride; bits < four; bits += workers * stride {
+				v := math.Float32frombits(bits)
+				for y := range estimates(v) {
+					d, h := rootAndHalf(v, y, 1)
+					d2, h := reciprocal(d, h)
+					if want := float32(1 / float64(d2)); h != want && mantissa(d) != allOnes {
+						t.Errorf("v = %g, estimate %g: reciprocal %g, want %g", v, y, h, want)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// One refinement is not enough, and the model shows it.
+	for v := float32(1); ; v = math.Nextafter32(v, 2) {
+		if v == 2 {
+			t.Error("one refinement gives every reciprocal")
+			break
+		}
+		d, h := rootAndHalf(v, float32(1/math.Sqrt(float64(v))*(1+0x1p-6)), 1)
+		if h = fma(h, fma(-2*d, h, 1), h); h != float32(1/float64(2*d)) {
+			break
+		}
+	}
+}
+
+// If d's mantissa is all ones, the quotient is wrong for some powers of two, which
+// softwareIsExact excludes, and right for every other lr.
+func TestQuotientExceptions(t *testing.T) {
+	stride := uint32(127)
+	if *exhaustive {
+		stride = 1
+	}
+	type divisor struct{ d2, h float32 }
+	divisors := map[divisor]bool{}
+	for v := float32(4 - 16*0x1p-22); v < 4; v = math.Nextafter32(v, 4) {
+		for y := range estimates(v) {
+			if d, h := rootAndHalf(v, y, 1); mantissa(d) == allOnes {
+				d2, h := reciprocal(d, h)
+				divisors[divisor{d2, h}] = true
+			}
+		}
+	}
+	if len(divisors) == 0 {
+		t.Fatal("no root has a mantissa of all ones")
+	}
+	powerFails := false
+	for x := range divisors {
+		powerFails = powerFails || divide(1, x.d2, x.h) != 1/(x.d2/2)
+		for bits := math.Float32bits(1) + 1; bits < math.Float32bits(2); bits++ {
+			if bits%stride != 0 && bits-math.Float32bits(1) > 1000 && math.Float32bits(2)-bits > 1000 {
+				continue
+			}
+			lr := math.Float32frombits(bits)
+			if got, want := divide(lr, x.d2, x.h), lr/(x.d2/2); got != want {
+				t.Errorf("lr = %g, 2d = %g, reciprocal %g: %g, want %g", lr, x.d2, x.h, got, want)
+				break
+			}
+		}
+	}
+	if !powerFails {
+		t.Error("a power of two is no exception")
+	}
+	for lr, want := range map[float64]bool{
+		0.001: true, 1.5: true, 1: false, 0.5: false, 0x1p-60: false, math.Nextafter(0x1p-60, 0): false,
+		0x1.8p-60: true, 0x1.8p-61: false, 0x1.8p59: true, 0x1p60: false, 0x1.8p60: false, 0: false,
+	} {
+		o := RMSProp{LR: lr, Rho: 0.9, Eps: 1e-7}
+		k := o.rounded(1, 1)
+		if got := k.softwareIsExact(isaAVX512); got != want {
+			t.Errorf("lr = %g: softwareIsExact = %v", lr, got)
+		}
+		if !k.softwareIsExact(isaAVX2) {
+			t.Errorf("lr = %g: roots depend on lr", lr)
+		}
+	}
+}
+
+// Many rates, half of them next to powers of two, against every v, or a sample of it:
+// the steps are those of the hardware's root and quotient.
+func TestRates(t *testing.T) {
+	const n = 1 << 14
+	rates, stride := 40, uint32(64)
+	if *exhaustive {
+		rates, stride = 400, 1
+	} else if testing.Short() {
+		rates, stride = 20, 512
+	}
+	for _, name := range ISAs() {
+		t.Run(name, func(t *testing.T) {
+			useISA(t, name)
+			if name == "generic" || !rootsInSoftware() {
+				t.Skip("it has no roots in software")
+			}
+			if name == "avx2" {
+				usePlan(t, "avx2/v4s2")
+			}
+			bad := badEstimates(t)
+			var turns atomic.Int32
+			var wg waitGroup
+			for w := range runtime.GOMAXPROCS(0) {
+				r := random(t, 60+w)
+				wg.Go(func() {
+					theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
+					for turn := int(turns.Add(1)); turn <= rates; turn = int(turns.Add(1)) {
+						lr := math.Float32frombits(math.Float32bits(1) | uint32(r.next())&allOnes)
+						if turn%2 == 0 {
+							lr = math.Float32frombits(math.Float32bits(1) + uint32(r.intn(64)) - 32)
+						}
+						lr *= float32(math.Ldexp(1, r.intn(119)-59))
+						const eps = 0x1p-22 // a multiple of the last places, so that s + eps is v
+						first := math.Float32bits(1) + uint32(turn)%stride*n
+						for bits := first; bits < math.Float32bits(4); bits += stride * n {
+							for i := range n {
+								theta[i], grad[i] = 0, 1
+								s[i] = math.Float32frombits(bits+uint32(i)) - eps
+							}
+							Update(theta, grad, s, float64(lr), 1, eps)
+							for i, got := range theta {
+								v := math.Float32frombits(bits + uint32(i))
+								if want := -(lr / sqrt(v)); got != want && !bad(v) {
+									t.Errorf("lr = %g, v = %g (%#08x): %g, want %g", lr, v, bits+uint32(i), got, want)
+									return
+								}
+							}
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// Roots in software are wrong for some v not far below 2^-100. eps is what keeps v above
+// it: here eps and s are on both sides.
+func TestRootNearItsEnd(t *testing.T) {
+	n, epsilons := 1<<16, 20
+	if testing.Short() {
+		n = 1 << 12
+	}
+	forEachISA(t, func(t *testing.T) {
+		r := random(t, 61)
+		bad := badEstimates(t)
+		for i := range epsilons {
+			eps := float32(math.Ldexp(1, -100-i))
+			if i%2 == 0 {
+				eps = math.Nextafter32(eps, 0)
+			}
+			v := variant{RMSProp{LR: 0.001, Rho: 1, Eps: float64(eps)}, byUpdate}
+			d := v.allocate(n)
+			for j := range n {
+				d.grad[j] = 1e-15
+				d.s[j] = math.Float32frombits(uint32(127-123+r.intn(25))<<23 | uint32(r.next())&allOnes)
+			}
+			want := d.clone()
+			v.generic(want)
+			v.step(d)
+			k := v.rounded(1, 1)
+			d.leaveOut(bad, &k, want)
+			d.requireSame(t, v, want)
+		}
+	})
+}
+
 // A value that the software root must not or barely get, alone in each lane of
 // a block, among ordinary ones.
 func TestRootSpecials(t *testing.T) {
@@ -274,8 +499,8 @@ func TestRootSpecials(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		r := random(t, 8)
 		for _, eps := range epsilons {
-			m := member{RMSProp{LR: 0.01, Rho: 0.9, Eps: eps}, byUpdate}
-			d := m.allocate(n)
+			v := variant{RMSProp{LR: 0.01, Rho: 0.9, Eps: eps}, byUpdate}
+			d := v.allocate(n)
 			for _, special := range elements {
 				for lane := range 64 {
 					if testing.Short() && lane%7 != 0 {
@@ -288,11 +513,78 @@ func TestRootSpecials(t *testing.T) {
 						d.grad[at-1] = nan
 					}
 					want := d.clone()
-					m.generic(want)
-					m.step(d)
-					d.requireSame(t, fmt.Sprintf("%v, %+v in lane %d", m, special, lane), want)
+					v.generic(want)
+					v.step(d)
+					d.requireSame(t, fmt.Sprintf("%v, %+v in lane %d", v, special, lane), want)
 				}
 			}
 		}
 	})
+}
+
+// Bochs 2.7, which CI has AVX-512 from where the CPU has none, takes
+// VRSQRT14PS of 2, and of every other odd power of two, for that of the next
+// smaller even one: it is off by 41%, where Intel allows 2^-14. Of all other
+// numbers it is right. Roots in software of those v are wrong there, and nothing
+// can be said about the kernels by them.
+
+// badEstimates tells which v the implementation in use takes the root of from an
+// estimate that is Bochs's fault: none on a CPU. It trials for what the kernels'
+// steps make of that very estimate (rootModel), so that no other mistake in the
+// root of 2 is taken for it.
+func badEstimates(t testing.TB) func(v float32) bool {
+	t.Helper()
+	const n = 256
+	o := RMSProp{LR: 1.5, Rho: 1, Eps: 0.5}
+	wrong := map[float32]bool{-1.5 / rootModel(2, 1, 1): true, -quotientModel(2, 1, 1.5): true}
+	d := o.allocate(n)
+	for i := range n {
+		d.grad[i], d.s[i] = 1, 1.5 // v = s + eps = 2
+	}
+	variant{o, byUpdate}.step(d)
+	for _, theta := range d.theta {
+		if wrong[theta] {
+			t.Log("LEFT OUT: odd powers of two under a root, whose VRSQRT14PS is wrong here, as Bochs 2.7's is")
+			return oddPower
+		}
+	}
+	return func(float32) bool { return false }
+}
+
+// oddPower reports whether v is 2^(2k+1).
+func oddPower(v float32) bool {
+	fraction, exponent := math.Frexp(float64(v))
+	return fraction == 0.5 && exponent%2 == 0
+}
+
+func TestOddPower(t *testing.T) {
+	for v, want := range map[float32]bool{
+		2: true, 8: true, 0.5: true, 0x1p-99: true, 0x1p-149: true, 0x1p127: true,
+		0: false, 1: false, 4: false, 0x1p-100: false, -2: false, 3: false, 6: false, math.Nextafter32(2, 0): false,
+		inf: false, nan: false,
+	} {
+		if oddPower(v) != want {
+			t.Errorf("oddPower(%g) = %v", v, !want)
+		}
+	}
+}
+
+// leaveOut copies what depends on the root, theta and b, from want to got where
+// bad is true of what the root is taken of. want is what k makes of its input.
+func (got tensorData) leaveOut(bad func(v float32) bool, k *coeffs, want tensorData) {
+	for i, v := range want.s {
+		if m := want.m; m != nil {
+			q := thresholdAt(minRoot).flush(m[i])
+			if v -= float32(q * q); v < minNormal {
+				v = 0
+			}
+		}
+		if !bad(v + k.eps) { // 0 where eps is outside the root
+			continue
+		}
+		got.theta[i] = want.theta[i]
+		if got.b != nil {
+			got.b[i] = want.b[i]
+		}
+	}
 }

@@ -24,37 +24,25 @@ import (
 // where rows is unsorted and the table has more than 32,768 rows: one bit a row,
 // to find what is listed twice.
 func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
-	var errs argumentErrors
-	r.check(&errs)
-	if errs.width(width); width >= 1 {
+	wrong := r.check(nil).width(width)
+	if width >= 1 {
 		if len(theta)%width != 0 {
-			errs.addf("theta", Length(len(theta)), "a multiple of width = %d", width)
+			wrong = wrong.addf("theta", Length(len(theta)), "a multiple of width = %d", width)
 		}
-		errs.rowsOf("grad", len(grad), rows, width)
-		errs.rows(rows, len(theta)/width)
+		wrong = wrong.rowsOf("grad", len(grad), rows, width).rows(rows, len(theta)/width)
 	}
-	r.checkTensor(&errs, theta, grad, st)
-	errs.panic()
-	var p params
-	p.round(r, 1, r.rhoAt(st.Step+1))
-	table := p.call(theta, grad, st)
+	r.checkTensor(wrong, theta, grad, st).panic()
+	var k coeffs
+	k.round(r, 1, r.rhoAt(st.Step+1))
+	table := k.call(theta, grad, st)
 	for i := 0; i < len(rows); {
 		first := i
 		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
 		}
-		c := table.rows(rows[first]*width, first*width, (i-first)*width)
+		c := table.part(rows[first]*width, first*width, (i-first)*width)
 		c.run(c.n)
 	}
 	st.Step++
-}
-
-// rows is the step on n elements from at, whose gradients begin at atGrad.
-func (c call) rows(at, atGrad, n int) call {
-	grad := behind(c.grad, atGrad)
-	c.grad = c.theta // its own rows may end before
-	c = c.part(at, at+n)
-	c.grad = grad
-	return c
 }
 
 // part is x[start:end] of a slice that may be empty instead.
@@ -76,11 +64,9 @@ func part(x []float32, start, end int) []float32 {
 // [*ArgumentError] if width is not positive or grad does not have a row for each
 // of rows.
 func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
-	var errs argumentErrors
-	errs.width(width)
-	errs.panic()
-	errs.rowsOf("grad", len(grad), rows, width)
-	errs.panic()
+	var wrong *ArgumentError
+	wrong.width(width).panic()
+	wrong.rowsOf("grad", len(grad), rows, width).panic()
 	if increasing(rows) {
 		return grad, rows
 	}
@@ -117,34 +103,35 @@ func increasing(rows []int) bool {
 	return true
 }
 
-func (errs *argumentErrors) width(width int) {
+func (e *ArgumentError) width(width int) *ArgumentError {
 	if width < 1 {
-		errs.addf("width", width, "1 or more")
+		return e.addf("width", width, "1 or more")
 	}
+	return e
 }
 
 // rowsOf checks that a slice of n elements has a row of width elements for each
 // of rows.
-func (errs *argumentErrors) rowsOf(name string, n int, rows []int, width int) {
+func (e *ArgumentError) rowsOf(name string, n int, rows []int, width int) *ArgumentError {
 	if n%width != 0 || n/width != len(rows) {
-		errs.addf(name, Length(n), "%d (len(rows)*width)", len(rows)*width)
+		return e.addf(name, Length(n), "%d (len(rows)*width)", len(rows)*width)
 	}
+	return e
 }
 
 // rows checks that the rows are in [0, n) and that none is listed twice. Sorted
 // rows are looked at once.
-func (errs *argumentErrors) rows(rows []int, n int) {
+func (e *ArgumentError) rows(rows []int, n int) *ArgumentError {
 	sorted, last := true, -1
 	for i, r := range rows {
 		if r < 0 || r >= n {
-			errs.addf(fmt.Sprintf("rows[%d]", i), r, "a row of theta, in [0, %d)", n)
-			return
+			return e.addf(fmt.Sprintf("rows[%d]", i), r, "a row of theta, in [0, %d)", n)
 		}
 		sorted = sorted && r > last
 		last = r
 	}
 	if sorted {
-		return
+		return e
 	}
 	var few [512]uint64
 	seen := few[:]
@@ -154,9 +141,9 @@ func (errs *argumentErrors) rows(rows []int, n int) {
 	for i, r := range rows {
 		bit := uint64(1) << (r % 64)
 		if seen[r/64]&bit != 0 {
-			errs.addf(fmt.Sprintf("rows[%d]", i), r, "each row once, which rows[%d] is already", slices.Index(rows, r))
-			return
+			return e.addf(fmt.Sprintf("rows[%d]", i), r, "each row once, which rows[%d] is already", slices.Index(rows, r))
 		}
 		seen[r/64] |= bit
 	}
+	return e
 }

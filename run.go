@@ -2,100 +2,55 @@ package kernel
 
 import "unsafe"
 
-// chunk is how many elements are computed between two stack checks, where the
-// garbage collector can stop a goroutine; assembly itself cannot be preempted.
-// It takes assembly 5 to 30 µs. A multiple of every vector width, so that only a call's
-// last chunk has a tail.
+// chunk is how many elements are computed between two stack checks, where the garbage
+// collector can stop a goroutine; assembly itself cannot be preempted. Assembly takes 5
+// to 30 µs for them. A multiple of every block, so that only a call's last chunk has a
+// rest.
 const chunk = 16 << 10
 
-// A call is a step on arrays of one length, and then on each of their chunks: what
-// the implementations get. The assembly takes the offsets from go_asm.h.
+// A call is a step on arrays of one length. The implementations run it on n elements
+// from at; the assembly takes the offsets of the fields from go_asm.h.
 type call struct {
-	theta, grad, s, m, b *float32 // m and b are nil where there is none
-	n                    int      // elements
+	theta, grad, s, m, b *float32 // m and b are nil in layouts without them
+	at, n                int      // the next elements
 	layout               layout
 
-	p        *params
+	coeffs   *coeffs
 	vectors  int // of a block
-	software int // of these vectors' roots, how many are taken in software
-	ahead    int // the bytes from an element to what is prefetched meanwhile
-	stop     int // nothing is prefetched where fewer elements are left than these
+	software int // how many of a block's vectors take their root in software
+	ahead    int // the prefetch distance in bytes
+	stop     int // nothing is prefetched once fewer elements than these are left
 }
 
-// isShort tells whether a step of so many elements takes the first plan, unmeasured.
-func isShort(total int) bool { return total < minTimed && fixed.Load() == 0 }
-
-// run takes the step. total is how many elements the caller's step has, of which
-// these may be a part: the plan goes by it.
+// run takes the step on all n elements, chunk by chunk. total is how many elements the
+// caller's step has, of which these may be a part: the plan goes by it.
 func (c *call) run(total int) {
-	switch {
-	case c.n == 0:
-	case isShort(total):
-		c.short()
-	default:
-		c.runLong(isa(active.Load()), total)
+	if c.n == 0 {
+		return
 	}
-}
-
-// short takes the step as one chunk, in the first plan.
-func (c *call) short() {
-	i := isa(active.Load())
-	c.take(&plans[i][0], 0)
-	runChunk(i, c)
-}
-
-// runLong takes the step chunk by chunk.
-func (c *call) runLong(i isa, total int) {
-	chosen, choosing := planOf(i, c.layout, total)
-	for at := 0; at < c.n; at += chunk {
-		end := min(at+chunk, c.n)
-		part, left := c.part(at, end), c.n-end
-		if choosing == nil || part.n < minTimed {
-			part.take(&plans[i][chosen], left)
-			runChunk(i, &part)
+	plans, chosen, t := planOf(c.layout, total)
+	p := &plans[chosen]
+	for left := c.n; left > 0; {
+		c.n = min(left, chunk)
+		left -= c.n
+		if t == nil || c.n < minTimed {
+			c.use(p, left)
+			runChunk(p.isa, c)
 			continue
 		}
-		turn := choosing.next(len(plans[i]))
-		part.take(&plans[i][turn], left)
+		n, turn := c.n, t.next(len(plans))
+		c.use(&plans[turn], left)
 		begun := clock()
-		runChunk(i, &part)
-		choosing.saw(plans[i], turn, clock()-begun, part.n, total)
+		runChunk(plans[turn].isa, c)
+		t.record(plans, turn, clock()-begun, n, total)
 	}
 }
 
-// part is the step on the elements from start to end, start < end. A call is
-// copied, not changed: a pointer to a slice that is stored through a pointer would
-// make the caller's slice escape.
-func (c call) part(start, end int) call {
-	c.theta, c.grad, c.s = behind(c.theta, start), behind(c.grad, start), behind(c.s, start)
-	if c.m != nil {
-		c.m = behind(c.m, start)
-	}
-	if c.b != nil {
-		c.b = behind(c.b, start)
-	}
-	c.n = end - start
-	return c
-}
-
-// behind is the element that many behind x.
-func behind(x *float32, elements int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(x), 4*elements))
-}
-
-// minRootEps is the smallest eps inside the root, and so the smallest v = s + eps,
-// from which the kernels' square root in software is exact.
-const minRootEps = 0x1p-100
-
-// never is a stop at which nothing is prefetched.
-const never = chunk + 1
-
-// take makes c use a plan. left is how many elements of the same slices lie behind
-// the chunk: what does not exist is not prefetched. It would not fault, but be
-// looked for each time.
-func (c *call) take(p *plan, left int) {
+// use makes c use a plan. left is how many elements of the arrays lie after the chunk:
+// what does not exist is not prefetched. Prefetching it would not fault, but cost time.
+func (c *call) use(p *plan, left int) {
 	c.vectors, c.software, c.ahead, c.stop = p.vectors, p.software, p.ahead, p.ahead/4-left
-	if p.software > 0 && c.p.eps < minRootEps {
+	if p.software > 0 && !c.coeffs.softwareIsExact(p.isa) {
 		c.software = 0
 	}
 	if p.ahead == 0 {
@@ -103,20 +58,46 @@ func (c *call) take(p *plan, left int) {
 	}
 }
 
-// generic takes the step in Go.
-func (c *call) generic() {
-	theta, grad, s := c.slice(c.theta), c.slice(c.grad), c.slice(c.s)
-	if c.layout == layoutUpdate {
-		updateGeneric(theta, grad, s, c.p)
-	} else {
-		familyGeneric(theta, grad, s, c.slice(c.m), c.slice(c.b), c.p)
-	}
+// never is a stop at which nothing is prefetched.
+const never = chunk + 1
+
+// skip moves c past its first elements.
+func (c *call) skip(elements int) {
+	c.at += elements
+	c.n -= elements
 }
 
-// slice is the chunk's part of an array, empty where there is none.
+// runGeneric computes in Go what c has left.
+func (c *call) runGeneric() {
+	updateGeneric(c.slice(c.theta), c.slice(c.grad), c.slice(c.s), c.slice(c.m), c.slice(c.b), c.coeffs)
+	c.skip(c.n)
+}
+
+// slice returns c's elements of an array, nil if the layout lacks it.
 func (c *call) slice(x *float32) []float32 {
 	if x == nil {
 		return nil
 	}
-	return unsafe.Slice(x, c.n)
+	return unsafe.Slice(element(x, c.at), c.n)
+}
+
+// element returns a pointer to element i of the array at x.
+func element(x *float32, i int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(x), 4*i))
+}
+
+// part returns the step on the n elements of theta and the state from at, whose
+// gradients begin at atGrad. It is a copy: to store a slice's pointer through a pointer
+// would make the caller's slice escape.
+func (c call) part(at, atGrad, n int) call {
+	c.grad = element(c.grad, atGrad)
+	c.theta, c.s = element(c.theta, at), element(c.s, at)
+	if c.m != nil {
+		c.m = element(c.m, at)
+	}
+	if c.b != nil {
+		c.b = element(c.b, at)
+	}
+	c.n = n
+	return c
 }

@@ -5,28 +5,30 @@ import (
 	"sync/atomic"
 )
 
-// params are the numbers of a step as the implementations use them: rounded to
-// float32, with the thresholds that follow from them. Whoever takes steps sets
-// them once, not once a chunk. The assembly takes the offsets from go_asm.h.
-type params struct {
+// coeffs are the numbers of a step as the implementations use them: rounded to float32,
+// with the thresholds that follow from them. They are computed once a call, not once a
+// chunk. The assembly takes the offsets of the fields from go_asm.h.
+type coeffs struct {
 	lr         float32 // the numerator: 1 where lr stays outside the momentum buffer
 	rho        float32
 	c          float32 // 1 - rho
 	eps        float32 // inside the root: 2^-126 or more, and 0 where eps is outside
 	epsOutside float32 // outside the root: 0 where eps is inside
-	scale      float32 // of the gradient, negative where maximising (where optionScaled)
-	clip       float32 // the gradient's limit in magnitude (where optionClipped)
-	decay      float32 // L2 decay, added to the gradient (where optionL2)
+	scale      float32 // of the gradient, negative where maximising (with optionScaled)
+	clip       float32 // the gradient's limit in magnitude (with optionClipped)
+	negClip    float32 // -clip
+	decay      float32 // L2 decay, added to the gradient (with optionL2)
 	mu         float32 // momentum (in the layouts that have a momentum buffer)
-	lrOutside  float32 // lr where it stays outside the momentum buffer (where optionLROutside)
-	lrDecay    float32 // lr*decay (where optionDecoupled)
+	lrOutside  float32 // lr where it stays outside the momentum buffer (with optionLROutside)
+	lrDecay    float32 // lr*decay (with optionDecoupled)
 
-	// What is below these in magnitude counts as zero, or is left as it is.
+	// What is below these in magnitude counts as zero.
 	minScaled threshold // G: of the gradient before scale
 	minDecay  threshold // W: of theta before decay
 	minGrad   threshold // T: of the gradient
 	minMean   threshold // S: of s and m
 	minBuffer threshold // B: of b
+	minUpdate threshold // L: of the update before lrOutside, with a momentum buffer
 	minTheta  threshold // D: of theta before lrDecay
 
 	options uint32 // option… below
@@ -38,10 +40,9 @@ type layout uint32
 const (
 	layoutMomentum layout = 1 << iota // b
 	layoutCentered                    // m
-	layoutUpdate                      // none, and no option: Update's kernel
-	layouts               = layoutUpdate + 1
 
 	layoutPlain layout = 0
+	layouts            = layoutCentered << 1
 )
 
 // The options that have a step of their own, which is left out where they are
@@ -57,7 +58,7 @@ const (
 	optionEpsOutside             // d = d + epsOutside
 	optionMasked                 // u = 0 where g = 0, since lr/d need not be finite there
 
-	optionsOfUpdate = optionEpsInside // all that its kernel does
+	optionsOfUpdate = optionEpsInside // all that Update needs
 )
 
 // minNormal is the smallest float32 that is not subnormal, and minRoot the
@@ -78,8 +79,8 @@ const minTerm = 0x1p-102
 // that depends on a sign.
 type threshold uint32
 
-// reachedByNone is above every number, infinity too, and not above NaN. As a
-// float32 it is one, which no number reaches either.
+// reachedByNone is a NaN's bits: above those of every number, infinity
+// included. As float32s, too, no number reaches it.
 const reachedByNone threshold = 0x7f800001
 
 func thresholdAt(x float32) threshold { return threshold(math.Float32bits(x)) }
@@ -87,12 +88,12 @@ func thresholdAt(x float32) threshold { return threshold(math.Float32bits(x)) }
 // float returns the threshold as a number to compare with.
 func (t threshold) float() float32 { return math.Float32frombits(uint32(t)) }
 
-// above tells whether |x| is below the threshold. It is not where x is NaN.
-func (t threshold) above(x float32) bool { return math.Float32bits(x)&^(1<<31) < uint32(t) }
+// flushes reports whether |x| is below the threshold. A NaN is not.
+func (t threshold) flushes(x float32) bool { return math.Float32bits(x)&^(1<<31) < uint32(t) }
 
-// zeroBelow is x, or 0 where that is below the threshold.
-func (t threshold) zeroBelow(x float32) float32 {
-	if t.above(x) {
+// flush returns x, or 0 if |x| is below the threshold.
+func (t threshold) flush(x float32) float32 {
+	if t.flushes(x) {
 		return 0
 	}
 	return x
@@ -132,128 +133,128 @@ func reachSquared(c float32) threshold {
 	return g
 }
 
-// lastThresholds are what meanThresholds returned last: a division and a root take
-// longer than a short call may, and rho seldom changes. An even version is that of
-// a whole entry; a reader who sees another one behind it has seen parts of two.
-var lastThresholds struct {
-	version, rho, c, minGrad, minMean atomic.Uint32
-}
+// lastThresholds are what meanThresholds returned last: a division and a root take longer
+// than a short call may, and rho seldom changes. Whether they fit is verified, so that
+// it does not matter in which order goroutines store them.
+var lastThresholds struct{ minGrad, minMean atomic.Uint32 }
 
-// meanThresholds returns the least gradient and mean square that count.
+// meanThresholds returns the smallest gradient and the smallest mean square that count.
 func meanThresholds(rho, c float32) (minGrad, minMean threshold) {
 	last := &lastThresholds
-	version := last.version.Load()
 	minGrad, minMean = threshold(last.minGrad.Load()), threshold(last.minMean.Load())
-	if last.rho.Load() == math.Float32bits(rho) && last.c.Load() == math.Float32bits(c) &&
-		last.version.Load() == version && version&1 == 0 {
-		return minGrad, minMean
-	}
-	minGrad, minMean = reachSquared(c), reach(rho, minNormal)
-	if version&1 == 0 && last.version.CompareAndSwap(version, version+1) {
-		last.rho.Store(math.Float32bits(rho))
-		last.c.Store(math.Float32bits(c))
+	g, below := minGrad.float(), (minGrad - 1).float()
+	if !(float32(c*float32(g*g)) >= minNormal && (float32(c*float32(below*below)) < minNormal || g == minRoot)) {
+		minGrad = reachSquared(c)
 		last.minGrad.Store(uint32(minGrad))
+	}
+	s, below := minMean.float(), (minMean - 1).float()
+	if !(float32(rho*s) >= minNormal && (float32(rho*below) < minNormal || s == minNormal)) {
+		minMean = reach(rho, minNormal)
 		last.minMean.Store(uint32(minMean))
-		last.version.Store(version + 2)
 	}
 	return minGrad, minMean
 }
 
-// roundUpdate sets p to the numbers of [Update]. 1 - rho is subtracted in float64:
+// roundUpdate sets k to the numbers of [Update]. 1 - rho is subtracted in float64:
 // in float32 it would be off by 1.3e-5 of itself at rho = 0.999.
-func (p *params) roundUpdate(lr, rho, eps float64) {
-	p.lr, p.rho, p.c, p.eps = float32(lr), float32(rho), float32(1-rho), float32(eps)
-	if p.eps < minNormal {
-		p.eps = minNormal
+func (k *coeffs) roundUpdate(lr, rho, eps float64) {
+	k.lr, k.rho, k.c, k.eps = float32(lr), float32(rho), float32(1-rho), float32(eps)
+	if k.eps < minNormal {
+		k.eps = minNormal
 	}
-	p.minGrad, p.minMean = meanThresholds(p.rho, p.c)
+	k.options, k.epsOutside = optionEpsInside, 0
+	k.minGrad, k.minMean = meanThresholds(k.rho, k.c)
 }
 
-// round sets p to the numbers of a valid o. factor multiplies the gradient besides
+// round sets k to the numbers of a valid o. factor multiplies the gradient besides
 // what LossScale divides it by. rho takes the place of o.Rho, for bias
-// correction. p is set in place: to hand it on by value costs short calls some
+// correction. k is set in place: to hand it on by value costs short calls some
 // 45 ns.
-func (p *params) round(o *RMSProp, factor, rho float64) {
-	p.roundUpdate(o.LR, rho, o.Eps)
-	p.options, p.epsOutside = optionEpsInside, 0
+func (k *coeffs) round(o *RMSProp, factor, rho float64) {
+	k.roundUpdate(o.LR, rho, o.Eps)
 	if o.EpsOutside {
-		p.options, p.eps, p.epsOutside = optionEpsOutside, 0, float32(o.Eps)
+		k.options, k.eps, k.epsOutside = optionEpsOutside, 0, float32(o.Eps)
 	}
-	p.scale = 1
+	k.scale = 1
 	if o.LossScale != 0 || factor != 1 {
-		p.scale = float32(factor / o.lossScale())
+		k.scale = float32(factor / o.lossScale())
 	}
 	if o.Maximize {
-		p.scale = -p.scale
+		k.scale = -k.scale
 	}
 	// Where decay is added, the gradient goes through the threshold of the scale,
 	// even where that is 1.
 	l2 := o.WeightDecay != 0 && !o.DecoupledDecay
-	if p.scale != 1 || l2 {
-		p.options |= optionScaled
-		p.minScaled = reach(p.scale, minTerm)
+	if k.scale != 1 || l2 {
+		k.options |= optionScaled
+		k.minScaled = reach(k.scale, minTerm)
 	}
 	if o.ClipValue != 0 {
-		p.options |= optionClipped
-		p.clip = float32(o.ClipValue)
+		k.options |= optionClipped
+		k.clip, k.negClip = float32(o.ClipValue), -float32(o.ClipValue)
 	}
 	switch {
 	case l2:
-		p.options |= optionL2
-		p.decay = float32(o.WeightDecay)
-		p.minDecay = reach(p.decay, minTerm)
+		k.options |= optionL2
+		k.decay = float32(o.WeightDecay)
+		k.minDecay = reach(k.decay, minTerm)
 	case o.WeightDecay != 0:
-		p.options |= optionDecoupled
-		p.lrDecay = float32(o.LR * o.WeightDecay)
-		p.minTheta = reach(p.lrDecay, minNormal)
+		k.options |= optionDecoupled
+		k.lrDecay = float32(o.LR * o.WeightDecay)
+		k.minTheta = reach(k.lrDecay, minNormal)
 	}
 	if o.LROutside {
-		p.options |= optionLROutside
-		p.lr, p.lrOutside = 1, float32(o.LR)
+		k.options |= optionLROutside
+		k.lr, k.lrOutside = 1, float32(o.LR)
+		k.minUpdate = reach(k.lrOutside, minNormal)
 	}
 	if o.Nesterov {
-		p.options |= optionNesterov
+		k.options |= optionNesterov
 	}
-	p.mu = float32(o.Momentum)
-	p.minBuffer = reach(p.mu, minNormal)
-	if o.LROutside && p.mu != 0 {
-		p.minBuffer = max(p.minBuffer, reach(p.lrOutside, minNormal))
-	}
-	p.options |= p.masked(o.Centered)
+	k.mu = float32(o.Momentum)
+	k.minBuffer = reach(k.mu, minNormal)
+	k.options |= k.masked(o.Centered)
 }
 
 // masked is optionMasked where lr/d need not be finite though the gradient is 0:
 // with an eps inside d is 2^-63 or more, and lr at most 2^64; outside, eps may be 0
 // or nearly so. A mean of the gradient may be NaN, and so v; s is NaN only if the
 // gradient is.
-func (p *params) masked(centered bool) uint32 {
-	if centered || p.options&optionEpsOutside != 0 && !(p.lr/p.epsOutside <= math.MaxFloat32) {
+func (k *coeffs) masked(centered bool) uint32 {
+	if centered || k.options&optionEpsOutside != 0 && !(k.lr/k.epsOutside <= math.MaxFloat32) {
 		return optionMasked
 	}
 	return 0
 }
 
 // call is a step on a tensor and its state.
-func (p *params) call(theta, grad []float32, st *State) (c call) {
+func (k *coeffs) call(theta, grad []float32, st *State) (c call) {
 	c.theta, c.grad, c.s = first(theta), first(grad), first(st.MeanSquare)
 	c.m, c.b = first(st.MeanGrad), first(st.MomentumBuffer)
-	c.n, c.layout, c.p = len(theta), layoutPlain, p
+	c.n, c.layout, c.coeffs = len(theta), layoutPlain, k
 	if c.b != nil { // it is kept though momentum be 0
 		c.layout |= layoutMomentum
 	}
 	if c.m != nil {
 		c.layout |= layoutCentered
 	}
-	if c.layout == layoutPlain && p.options == optionsOfUpdate {
-		c.layout = layoutUpdate
-	}
 	return c
 }
 
-// first is where a slice begins, nil where it is empty.
+// first returns a pointer to the slice's first element, nil if it is empty.
 func first(x []float32) *float32 {
 	if len(x) == 0 {
 		return nil
 	}
 	return &x[0]
+}
+
+// softwareIsExact reports whether the square root, and with AVX-512 the quotient, that an
+// implementation computes in software are the rounded ones for every v = s + eps.
+// DESIGN.md has the proof.
+func (k *coeffs) softwareIsExact(i isa) bool {
+	const minRootEps, minQuotientLR, maxQuotientLR = 0x1p-100, 0x1p-60, 0x1p60
+	mantissa := math.Float32bits(k.lr) & (1<<23 - 1)
+	return k.eps >= minRootEps &&
+		(i != isaAVX512 || k.lr >= minQuotientLR && k.lr <= maxQuotientLR && mantissa != 0)
 }
