@@ -145,7 +145,8 @@ const char *kernel_isa(void);
 /* Those that this CPU can run, best first, with commas between them. */
 const char *kernel_isas(void);
 
-/* Makes every later call of the process use the one named. The bits stay the same. */
+/* Makes every later call of the process use the one named, or, if the name is empty,
+ * what the library chooses by default. The bits stay the same. */
 int32_t kernel_set_isa(const char *name, char *message, int64_t message_size);
 
 /* The version of the library. */

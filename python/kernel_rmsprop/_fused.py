@@ -324,7 +324,7 @@ class _Plan:
             self._set_options(i, reading)
         self.settings = Settings()
         self.report = Report()
-        self._set_common()
+        self._set_common(optimizer)
 
         # Divide the parameters between the kernel and torch.
         mine: list[int] = []  # places in params
@@ -431,7 +431,7 @@ class _Plan:
             setattr(o, name, number)
         o.flags = reading.flags
 
-    def _set_common(self) -> None:
+    def _set_common(self, optimizer: Fused) -> None:
         """Sets what all groups have in common."""
         first, *others = (values[-len(COMMON) :] for values in self.values)
         for i, values in enumerate(others, 1):
@@ -446,6 +446,8 @@ class _Plan:
         self.settings.clip_norm = clip_norm or 0
         self.settings.flags = _library.SKIP_NON_FINITE if skip else 0
         self.reports = bool(clip_norm or skip)
+        if not self.reports:
+            optimizer.grad_norm, optimizer.skipped = None, False
 
     def knows(self, state: dict[Any, Any]) -> bool:
         """Reports whether the states are still the ones that it was made for."""
@@ -488,7 +490,7 @@ class _Plan:
                 self._set_options(i, reading)
                 changed = True
         if changed:
-            self._set_common()
+            self._set_common(optimizer)
         if self.rest and any(grads[i].is_sparse for _, places, _ in self.rest for i in places):
             return False  # for torch's error
         if not self.mine:

@@ -146,6 +146,7 @@ if hasattr(os, "register_at_fork"):  # while Python forks, no thread is half thr
     os.register_at_fork(before=lambda: lock().acquire(), after_in_parent=lambda: lock().release())
 
 _library: Library | None = None
+_chosen: str | None = None  # by set_isa, here or in an ancestor
 _opener: _Process | None = None  # who began to load the package's file
 _copies = 0  # how many copies of the file this process and its ancestors loaded
 
@@ -174,8 +175,8 @@ def _load() -> Library:
         # By os.environ, too: Go sees the environment as it was when the process
         # started. A name that this CPU does not have is passed over.
         names = os.environ.get("KERNEL_ISA", "").split(",")
-        if before is not None:
-            names = [before.c.kernel_isa().decode()]
+        if _chosen is not None:
+            names = [_chosen]
         available = loaded.c.kernel_isas().decode().split(",")
         for name in names:
             if name.strip() in available:
@@ -219,24 +220,29 @@ def _load_copy() -> Library:
 
 def isa() -> str:
     """Returns the instruction set in use: avx512, avx2, neon, or generic for plain Go."""
-    return library().c.kernel_isa().decode()
+    name: bytes = library().c.kernel_isa()
+    return name.decode()
 
 
 def isas() -> list[str]:
     """Returns those that this CPU can run, best first."""
-    return library().c.kernel_isas().decode().split(",")
+    names: bytes = library().c.kernel_isas()
+    return names.decode().split(",")
 
 
 def set_isa(name: str) -> None:
     """Makes every later call of this process use one of :func:`isas`.
 
-    The bits are the same with all of them. The environment variable KERNEL_ISA does
-    the same for a process: the first of its list, such as avx512,avx2, that the CPU
-    has. Raises TypeError or ValueError, and changes nothing, for any other name.
+    With the empty name the library chooses again, as it does by default. The bits are the same
+    with all of them. The environment variable KERNEL_ISA does the same for a process:
+    the first of its list, such as avx512,avx2, that the CPU has. Raises TypeError or
+    ValueError, and changes nothing, for any other name.
     """
+    global _chosen
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     if "\0" in name:
         raise ValueError("name: must not have a zero byte")
     lib = library()
     lib.call(lib.c.kernel_set_isa, name.encode())
+    _chosen = name or None

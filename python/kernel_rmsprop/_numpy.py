@@ -41,6 +41,8 @@ def update(
     for name, x in arrays.items():
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError(f"{name} must not be masked: the step would ignore the mask")
         if x.dtype != np.float32:  # in another byte order it is another
             raise TypeError(f"{name} must be float32 in native byte order, not {x.dtype!r}")
         if x.shape != theta.shape:
