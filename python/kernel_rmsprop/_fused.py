@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from operator import attrgetter, is_, itemgetter
+from threading import RLock
 from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -36,7 +37,7 @@ class Placement(NamedTuple):
     """Where a step computes a parameter: see :meth:`Fused.placement`."""
 
     group: int  # which of param_groups
-    index: int  # which of the group's params
+    param: int  # which of the group's params
     shape: tuple[int, ...]
     dtype: torch.dtype
     kernel: bool  # False: torch
@@ -283,7 +284,7 @@ class _Session:
 
     def __init__(self, of: Library) -> None:
         self.library = of
-        self.lock = _library.threading.RLock()
+        self.lock = RLock()
         self.busy = False
         self.plans: dict[tuple[int, ...], _Plan] = {}  # by their parameters
         self.plan: _Plan | None = None  # the last one
@@ -637,7 +638,7 @@ def _values(formula: Formula, group: dict[str, Any]) -> tuple[Any, ...]:
 
 def _plain(value: Any) -> float | None:
     """Returns a number, NaN for anything that is none."""
-    if type(value) in _PLAIN_VALUES:
+    if value is None or isinstance(value, (bool, int, float)) and type(value) in _PLAIN_VALUES:
         return value
     try:
         if isinstance(value, Tensor):

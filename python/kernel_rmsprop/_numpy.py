@@ -54,7 +54,7 @@ def update(
     ):
         orders = ", ".join(f"{name} {_order(x)}" for name, x in arrays.items())
         raise ValueError(f"theta, grad, s: must be contiguous, all in C's order or all in Fortran's; {orders}")
-    numbers = []
+    numbers: list[float] = []
     for name, number in (("lr", lr), ("rho", rho), ("eps", eps)):
         if not isinstance(number, Real):
             raise TypeError(f"{name} must be a real number, not {type(number).__name__}")

@@ -45,10 +45,10 @@ def train(optimizer_class: type, hidden: int, epochs: int) -> tuple[list[float],
     losses, in_step = [], 0.0
     for _ in range(epochs):
         total = 0.0
-        for batch in rest[torch.randperm(len(rest))].split(32):
+        for batch in torch.split(rest[torch.randperm(len(rest))], 32):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
-            loss.backward()
+            torch.autograd.backward(loss)
             start = time.perf_counter()
             optimizer.step()
             in_step += time.perf_counter() - start

@@ -46,7 +46,7 @@ def train(which: str, rank_of: str, steps: list[int], directory: str) -> None:
         images = torch.rand(32, 64, generator=draw)
         labels = (images.view(32, 4, 16).sum(2) * 1e4).long().sum(1) % 10
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(wrapped(images), labels).backward()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(wrapped(images), labels))
         optimizer.step()
         if step in steps:
             theta = torch.nn.utils.parameters_to_vector(model.parameters()).detach().numpy()
