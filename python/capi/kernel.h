@@ -75,7 +75,6 @@ typedef struct kernel_options {
 	double eps;          /* in units of grad^2, or of grad with KERNEL_EPS_OUTSIDE */
 	double momentum;     /* in [0, 1); needs kernel_tensor.momentum where it is not 0 */
 	double weight_decay; /* added to the gradient, or taken from theta with KERNEL_DECOUPLED_DECAY */
-	double loss_scale;   /* the gradient is divided by it; 0 means 1 */
 	double clip_value;   /* limits each element of the gradient; 0: no limit */
 	int64_t flags;
 } kernel_options;
@@ -98,11 +97,21 @@ typedef struct kernel_tensor {
 	float *step;        /* NULL, or one float: how many steps have been taken; 1 is added */
 	int64_t n;          /* elements; 0 or more */
 	int64_t options;    /* which of the step's options */
+
+	/* For a table, such as an embedding, of which a step uses few rows; otherwise 0.
+	 * theta is rows of width elements. grad has rows_count of them: its row i is the
+	 * gradient of theta's row rows[i]. All other rows of theta and the states are left
+	 * alone. A row may be listed twice: its gradients are first added in order, so that
+	 * clip_norm goes by the sums. */
+	int64_t width;
+	const int64_t *rows;
+	int64_t rows_count;
 } kernel_tensor;
 
 /* What concerns all tensors of a step together. */
 typedef struct kernel_settings {
 	int64_t workers;  /* how many threads the step may use; 0: one for each CPU */
+	double loss_scale; /* the gradients are divided by it; 0 means 1; else in [2^-126, 2^126] */
 	double clip_norm; /* limits the norm of all gradients together, as
 	                     torch.nn.utils.clip_grad_norm_; 0: no limit, INFINITY: only
 	                     measures. A step whose norm is not finite is skipped. */

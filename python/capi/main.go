@@ -56,7 +56,7 @@ func plain(err error) string {
 	}
 	var lines []string
 	for _, e := range append([]*kernel.ArgumentError{wrong}, wrong.Others...) {
-		c := kernel.ArgumentError{Tensor: tensorInC(e.Tensor), Name: nameInC(e.Name), Value: e.Value, Want: e.Want}
+		c := kernel.ArgumentError{Tensor: tensorInC(e.Tensor), Name: nameInC(e.Name), Value: e.Value, Want: wantInC.Replace(e.Want)}
 		if v, ok := e.Value.(kernel.Overlap); ok {
 			c.Value = kernel.Overlap{Tensor: tensorInC(v.Tensor), Name: nameInC(v.Name), Bytes: v.Bytes}
 		}
@@ -68,6 +68,9 @@ func plain(err error) string {
 func tensorInC(name string) string { return strings.Replace(name, "params", "tensors", 1) }
 
 func nameInC(name string) string {
+	if place, ok := strings.CutPrefix(name, "Rows["); ok {
+		return "rows[" + place
+	}
 	if c, ok := namesInC[name]; ok {
 		return c
 	}
@@ -79,8 +82,11 @@ var namesInC = map[string]string{
 	"Theta": "theta", "Grad": "grad",
 	"State.MeanSquare": "mean_square", "State.MeanGrad": "mean_grad", "State.MomentumBuffer": "momentum",
 	"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum",
-	"WeightDecay": "weight_decay", "LossScale": "loss_scale", "ClipValue": "clip_value",
+	"Width": "width", "WeightDecay": "weight_decay", "LossScale": "loss_scale", "ClipValue": "clip_value",
 }
+
+// wantInC does the same in what is expected.
+var wantInC = strings.NewReplacer("Theta", "theta", "Width", "width", "len(Rows)", "rows_count")
 
 // say puts text into a buffer of size bytes, as much of it as fits in whole
 // characters.

@@ -101,7 +101,7 @@ func kernelgo_step(number C.kernel_optimizer, settings *C.kernel_settings,
 	}
 	if !done.Skipped {
 		for i := range all {
-			if t := &all[i]; t.step != nil && (t.grad != nil || t.n == 0) {
+			if t := &all[i]; t.step != nil && (t.grad != nil || t.width != 0 || t.n == 0) {
 				*t.step++
 			}
 		}
@@ -110,7 +110,8 @@ func kernelgo_step(number C.kernel_optimizer, settings *C.kernel_settings,
 }
 
 func (o *optimizer) set(settings *C.kernel_settings) {
-	o.kernel.Workers, o.kernel.ClipNorm, o.kernel.SkipNonFinite, o.kernel.ZeroGrad = 0, 0, false, false
+	o.kernel.Workers, o.kernel.LossScale, o.kernel.ClipNorm = 0, 0, 0
+	o.kernel.SkipNonFinite, o.kernel.ZeroGrad = false, false
 	if settings == nil {
 		return
 	}
@@ -125,6 +126,7 @@ func (o *optimizer) set(settings *C.kernel_settings) {
 		refusef("settings.flags = %#x: unknown", s.flags)
 	}
 	o.kernel.Workers = int(s.workers)
+	o.kernel.LossScale = float64(s.loss_scale)
 	o.kernel.ClipNorm = float64(s.clip_norm)
 	o.kernel.SkipNonFinite = s.flags&C.KERNEL_SKIP_NON_FINITE != 0
 	o.kernel.ZeroGrad = s.flags&C.KERNEL_ZERO_GRAD != 0
@@ -159,7 +161,6 @@ func (o *optimizer) setOptions(options []C.kernel_options) {
 			Eps:            float64(c.eps),
 			Momentum:       float64(c.momentum),
 			WeightDecay:    float64(c.weight_decay),
-			LossScale:      float64(c.loss_scale),
 			ClipValue:      float64(c.clip_value),
 			Nesterov:       on(C.KERNEL_NESTEROV),
 			Centered:       on(C.KERNEL_CENTERED),
@@ -187,18 +188,29 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 			refusef("tensors[%d].options = %d: must be in [0, %d)", i, t.options, len(o.options))
 		}
 		options := &o.options[t.options]
-		slice := func(start *C.float, name string) []float32 {
+		sliceOf := func(start *C.float, n C.int64_t, name string) []float32 {
 			// What array checks, without the name, which takes longer to make.
-			if t.n >= 0 && t.n <= maxLength && start != nil && uintptr(unsafe.Pointer(start))%4 == 0 &&
-				uintptr(unsafe.Pointer(start))+4*uintptr(t.n) >= uintptr(unsafe.Pointer(start)) {
-				return unsafe.Slice((*float32)(unsafe.Pointer(start)), int(t.n))
+			if n >= 0 && n <= maxLength && start != nil && uintptr(unsafe.Pointer(start))%4 == 0 &&
+				uintptr(unsafe.Pointer(start))+4*uintptr(n) >= uintptr(unsafe.Pointer(start)) {
+				return unsafe.Slice((*float32)(unsafe.Pointer(start)), int(n))
 			}
-			return floats(start, t.n, fmt.Sprintf("tensors[%d].%s", i, name))
+			return floats(start, n, fmt.Sprintf("tensors[%d].%s", i, name))
 		}
+		slice := func(start *C.float, name string) []float32 { return sliceOf(start, t.n, name) }
 		p, st := &o.params[i], &o.states[i]
 		*st = kernel.State{MeanSquare: slice(t.mean_square, "mean_square")}
 		*p = kernel.Param{Theta: slice(t.theta, "theta"), State: st, Options: options}
-		if t.grad != nil {
+		switch {
+		case t.width != 0:
+			if t.width < 0 || t.rows_count < 0 || t.rows_count > maxLength/t.width {
+				refusef("tensors[%d].width = %d, tensors[%[1]d].rows_count = %[3]d: must not be negative, or reach behind the end of memory",
+					i, t.width, t.rows_count)
+			}
+			p.Width, p.Rows = int(t.width), numbers(array(t.rows, t.rows_count, fmt.Sprintf("tensors[%d].rows", i)))
+			if p.Grad = sliceOf(t.grad, t.rows_count*t.width, "grad"); p.Grad == nil {
+				p.Grad = []float32{} // a gradient of no rows, not none
+			}
+		case t.grad != nil:
 			p.Grad = slice(t.grad, "grad")
 		}
 		if options.Centered {
@@ -219,6 +231,20 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 			st.Step = int(*t.step)
 		}
 	}
+}
+
+// numbers returns C's numbers as Go's: the same memory where they are alike.
+func numbers(x []C.int64_t) []int {
+	if unsafe.Sizeof(int(0)) == unsafe.Sizeof(C.int64_t(0)) {
+		return unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
+	}
+	y := make([]int, len(x))
+	for i := range x {
+		if y[i] = int(x[i]); C.int64_t(y[i]) != x[i] {
+			y[i] = -1 // which is no row either
+		}
+	}
+	return y
 }
 
 // maxLength is how many float32 fit into the address space.

@@ -127,7 +127,7 @@ class Fused(torch.optim.Optimizer):
         return loss
 
     def placement(self) -> list[Placement]:
-        """Returns for each parameter whether the kernel takes its step or torch, and why.
+        """Returns for each parameter whether its step is the kernel's or torch's, and why.
 
         It goes by the options, gradients and states as they are now, and changes
         nothing. A parameter without a gradient is judged as if it had a dense one.
@@ -148,7 +148,7 @@ class Fused(torch.optim.Optimizer):
     @staticmethod
     def _check_common(ours: dict[str, Any]) -> None:
         loss_scale, clip_norm = ours.get("loss_scale"), ours.get("clip_norm")
-        if loss_scale is not None and not 0 < loss_scale <= MAX_FLOAT32:
+        if loss_scale is not None and not 2.0**-126 <= loss_scale <= 2.0**126:
             raise ValueError(f"Invalid loss_scale value: {loss_scale}")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"Invalid clip_norm value: {clip_norm}")
@@ -236,10 +236,10 @@ class Fused(torch.optim.Optimizer):
         params = lists[0] if len(lists) == 1 else [*chain.from_iterable(lists)]
         grads = [*map(_grad_of, params)]
         if type(None) in map(type, grads):
-            pairs = [[(p, g) for p in params if (g := p.grad) is not None] for params in lists]
-            lists = [[p for p, _ in of_group] for of_group in pairs]
+            have = iter([g is not None for g in grads])
+            lists = [[p for p in of_group if next(have)] for of_group in lists]
             params = [*chain.from_iterable(lists)]
-            grads = [g for of_group in pairs for _, g in of_group]
+            grads = [g for g in grads if g is not None]
         counts = [len(params)] if len(lists) == 1 else [*map(len, lists)]
         plan = session.plan
         if plan is None or plan.counts != counts or not all(map(is_, plan.params, params)):
@@ -315,14 +315,14 @@ class _Plan:
         # anything is written.
         groups = optimizer.param_groups
         formula = self.formula = optimizer._formula
-        complexes = _init_groups(optimizer, params, grads)
-
         self.values = [_values(formula, group) for group in groups]
         self.readings = [_reading(formula, values) for values in self.values]
         self.copies = [*map(_plain_copy, groups)]
         self.options = (Options * len(groups))()
         for i, reading in enumerate(self.readings):
             self._set_options(i, reading)
+        tables = _tables(counts, params, grads, self.readings)
+        complexes = _init_groups(optimizer, counts, params, grads, tables, self.readings)
         self.settings = Settings()
         self.report = Report()
         self._set_common(optimizer)
@@ -345,7 +345,8 @@ class _Plan:
                 if place in excluded:
                     reason = _SHARED
                 if not reason:
-                    found = _theta(p, grad, optimizer.state[p], [name for name, _ in reading.states])
+                    dense = None if place in tables else grad
+                    found = _theta(p, dense, optimizer.state[p], [name for name, _ in reading.states])
                     if isinstance(found, str):
                         reason = found
                     else:
@@ -354,6 +355,8 @@ class _Plan:
                         local.append(found)
                 if reason:
                     rest.append(place)
+                    if place in tables:
+                        raise RuntimeError(f"param_groups[{i}]: a sparse gradient is for the kernel alone: {reason}")
                     _check_alone(i, p, reason, reading.ours)
                 elif _is_distributed(p) and self.reports:
                     raise ValueError(
@@ -365,6 +368,7 @@ class _Plan:
                 self.rest.append((i, rest, complexes[i]))
         self.known = _values_of(optimizer.state)
         self.mine = mine
+        self.tables = [r for r, place in enumerate(mine) if place in tables]
         self.select = None if len(mine) == len(params) else mine
         self.thetas = [params[i] for i in mine]
         self.distributed = any(map(_is_distributed, self.thetas))
@@ -382,6 +386,8 @@ class _Plan:
         numels = [*map(Tensor.numel, local)]
         self.table[:, _library.LENGTH] = [n << c for n, c in zip(numels, complex_)]
         self.table[:, _library.OPTIONS] = of_group
+        for r in self.tables:
+            self.table[r, _library.WIDTH] = math.prod(local[r].shape[1:])
         # What is to stay where it is: the parameters, then their states.
         self.watched = [*self.thetas]
         self.addresses = [*map(Tensor.data_ptr, local)]
@@ -442,8 +448,7 @@ class _Plan:
                         f"param_groups[{i}][{name!r}] = {value}, param_groups[0][{name!r}] = {want}: must be equal"
                     )
         loss_scale, clip_norm, skip = first
-        for o in self.options:
-            o.loss_scale = loss_scale or 0
+        self.settings.loss_scale = loss_scale or 0
         self.settings.clip_norm = clip_norm or 0
         self.settings.flags = _library.SKIP_NON_FINITE if skip else 0
         self.reports = bool(clip_norm or skip)
@@ -507,6 +512,16 @@ class _Plan:
             thetas = watched[: len(thetas)]
         if not _PLAIN.issuperset(map(type, grads)):
             return False
+        sparse: list[tuple[int, Tensor, Tensor]] = []
+        if self.tables:
+            grads = [*grads]
+            for r in self.tables:
+                grad = grads[r]
+                if _why_no_table(thetas[r], grad):
+                    return False
+                # Checked below in the place of the dense gradient that there is not.
+                grads[r] = thetas[r]
+                sparse.append((r, grad._values().detach().resolve_neg().contiguous(), grad._indices().contiguous()))
         try:
             if (
                 [*map(Tensor.data_ptr, watched)] != self.addresses
@@ -527,6 +542,10 @@ class _Plan:
         except RuntimeError:  # a sparse tensor, or another that has no address
             return False
         self.grads = grads  # kept until they were used: some are copies
+        for r, values, indices in sparse:
+            addresses[r] = values.data_ptr()
+            self.table[r, _library.ROWS :] = indices.data_ptr(), indices.shape[1]
+            self.grads += values, indices
         if addresses != self.grad_addresses:
             self.grad_addresses = addresses
             self.grad_column[:] = addresses
@@ -576,26 +595,74 @@ class _Plan:
         They share memory with others, where one is written, or their gradient is not aligned.
         """
         odd = {place for row, place in zip(self.table.tolist(), self.mine) if row[_library.GRAD] % 4}
-        spans = [
-            (row[column], row[column] + 4 * row[_library.LENGTH], column != _library.GRAD, place)
-            for row, place in zip(self.table.tolist(), self.mine)
-            for column in range(_library.STEP)
-        ]
+        spans = []
+        for row, place in zip(self.table.tolist(), self.mine):
+            for column in range(_library.STEP):
+                length = row[_library.LENGTH]
+                if column == _library.GRAD and row[_library.WIDTH]:
+                    length = row[_library.WIDTH] * row[_library.ROWS_COUNT]
+                spans.append((row[column], row[column] + 4 * length, column != _library.GRAD, place))
         return frozenset(odd | _overlapping(spans))
 
 
-def _init_groups(optimizer: Any, params: list[Tensor], grads: list[Tensor]) -> list[bool]:
-    """Makes the missing states, and returns for each group whether it has a complex parameter."""
+def _tables(
+    counts: list[int], params: list[Tensor], grads: list[Tensor], readings: list[Reading]
+) -> frozenset[int]:
+    """Returns the places of the parameters whose gradient is sparse and that the kernel takes."""
+    if not any(g.is_sparse for g in grads):
+        return frozenset()
+    of_places = chain.from_iterable([reading] * count for reading, count in zip(readings, counts))
+    return frozenset(
+        place
+        for place, (p, grad, reading) in enumerate(zip(params, grads, of_places))
+        if grad.is_sparse and not reading.reason and not _why_no_table(p, grad)
+    )
+
+
+def _why_no_table(p: Tensor, grad: Tensor) -> str:
+    """Returns why the kernel does not take a sparse gradient, or nothing."""
+    if type(p) not in _PLAIN or type(grad) not in _PLAIN or not p.is_cpu or not grad.is_cpu:
+        return "a sparse gradient is for plain tensors of the CPU"
+    if grad.layout != torch.sparse_coo or grad.sparse_dim() != 1 or grad.shape != p.shape:
+        return "a sparse gradient must hold whole rows (torch.sparse_coo with sparse_dim() 1)"
+    if p.dtype != torch.float32 or grad.dtype != torch.float32 or not p.is_contiguous() or not p.numel():
+        return "a parameter with a sparse gradient must be contiguous torch.float32, and not empty"
+    return ""
+
+
+def _init_groups(
+    optimizer: Any,
+    counts: list[int],
+    params: list[Tensor],
+    grads: list[Tensor],
+    tables: frozenset[int],
+    readings: list[Reading],
+) -> list[bool]:
+    """Makes the missing states, and returns for each group whether it has a complex parameter.
+
+    torch makes them for all but the tables, and raises what is wrong with a gradient.
+    """
     complexes = []
-    found: list[Tensor] = []
-    found_grads: list[Tensor] = []
-    for group in optimizer.param_groups:
+    place = 0
+    for group, reading, count in zip(optimizer.param_groups, readings, counts):
         lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
-        complexes.append(optimizer._init_group(group, *lists))
-        found += lists[0]
-        found_grads += lists[1]
-    if len(found) != len(params) or not all(map(is_, found + found_grads, params + grads)):
-        raise RuntimeError("the parameters changed during the step")
+        places = range(place, place + count)
+        place += count
+        of_group = [i for i in places if i not in tables]
+        if len(of_group) == count:
+            has_complex = optimizer._init_group(group, *lists)
+        else:
+            has_complex = optimizer._init_group({**group, "params": [params[i] for i in of_group]}, *lists)
+            for i in tables.intersection(places):
+                p, state = params[i], optimizer.state[params[i]]
+                if len(state) == 0:
+                    state["step"] = torch.zeros(())
+                    for name, _ in reading.states:
+                        state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        complexes.append(has_complex)
+        for mine, torchs in ((params, lists[0]), (grads, lists[1])):
+            if len(torchs) != len(of_group) or not all(map(is_, torchs, (mine[i] for i in of_group))):
+                raise RuntimeError("the parameters changed during the step")
     return complexes
 
 
@@ -729,14 +796,19 @@ def _placement(optimizer: Fused) -> list[Placement]:
         names = [name for name, _ in reading.states]
         for k, p in enumerate(group["params"]):
             state = optimizer.state.get(p, {})
-            fits = reading.reason or _theta(p, p.grad, state, names, move=False)
+            grad = p.grad
+            fits: Tensor | str = reading.reason
+            if not fits and grad is not None and grad.is_sparse:
+                fits = _why_no_table(p, grad)
+                grad = None
+            fits = fits or _theta(p, grad, state, names, move=False)
             reason = ""
             if isinstance(fits, str):
                 reason = fits
             else:
                 arrays = {"": fits, **{name: _local(state[name]) for name in names if name in state}}
-                if p.grad is not None:
-                    arrays["grad"] = _local(p.grad)
+                if grad is not None:
+                    arrays["grad"] = _local(grad)
                     if arrays["grad"].data_ptr() % 4:
                         reason = _SHARED
                 for name, t in arrays.items():

@@ -23,23 +23,22 @@ class Options(ctypes.Structure):
         ("eps", c_double),
         ("momentum", c_double),
         ("weight_decay", c_double),
-        ("loss_scale", c_double),
         ("clip_value", c_double),
         ("flags", c_int64),
     ]
 
 
 class Settings(ctypes.Structure):
-    _fields_ = [("workers", c_int64), ("clip_norm", c_double), ("flags", c_int64)]
+    _fields_ = [("workers", c_int64), ("loss_scale", c_double), ("clip_norm", c_double), ("flags", c_int64)]
 
 
 class Report(ctypes.Structure):
     _fields_ = [("norm", c_double), ("skipped", c_int64)]
 
 
-# kernel_tensor is eight words, written by the column.
-THETA, GRAD, MEAN_SQUARE, MEAN_GRAD, MOMENTUM, STEP, LENGTH, OPTIONS = range(8)
-TENSOR_WORDS = 8
+# kernel_tensor is these words, written by the column.
+THETA, GRAD, MEAN_SQUARE, MEAN_GRAD, MOMENTUM, STEP, LENGTH, OPTIONS, WIDTH, ROWS, ROWS_COUNT = range(11)
+TENSOR_WORDS = 11
 
 
 _NEEDS = "it needs glibc (musl cannot load a Go library at run time), address space and permission to start threads"

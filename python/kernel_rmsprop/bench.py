@@ -1,8 +1,8 @@
 """Measures the step against torch.optim.RMSprop's.
 
     python -m kernel_rmsprop.bench
-    python -m kernel_rmsprop.bench -cases 1M,ResNet-50 -threads 1 -json times.json -png times.png
-    python -m kernel_rmsprop.bench -threads 1 -compiled
+    python -m kernel_rmsprop.bench --cases 1M,ResNet-50 --threads 1 --json times.json --png times.png
+    python -m kernel_rmsprop.bench --threads 1 --compiled
 
 Each time is that of a whole optimizer.step(), the shortest of some rounds in which the
 contenders take turns. The speed-up is torch's time over ours. A compiled step is
@@ -202,16 +202,16 @@ def main() -> None:
         prog="python -m kernel_rmsprop.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     every = torch.get_num_threads()
-    parser.add_argument("-cases", default=",".join(CASES), help="of %(default)s")
-    parser.add_argument("-options", default=",".join(OPTIONS), help="plain, all: momentum, centered and decay")
-    parser.add_argument("-threads", default=f"1,{every}" if every > 1 else "1", help="default %(default)s")
-    parser.add_argument("-time", type=float, default=1, help="seconds for each contender (%(default)s)")
+    parser.add_argument("--cases", default=",".join(CASES), help="of %(default)s")
+    parser.add_argument("--options", default=",".join(OPTIONS), help="plain, all: momentum, centered and decay")
+    parser.add_argument("--threads", default=f"1,{every}" if every > 1 else "1", help="default %(default)s")
+    parser.add_argument("--time", type=float, default=1, help="seconds for each contender (%(default)s)")
     parser.add_argument(
-        "-compiled", nargs="?", default="", const=COMPILED,
+        "--compiled", nargs="?", default="", const=COMPILED,
         help="cases with a compiled step, too; to compile takes up to minutes, and a C++ compiler (%(const)s)",
     )  # fmt: skip
-    parser.add_argument("-json", help="a file for the times")
-    parser.add_argument("-png", help="a file for a picture, by matplotlib")
+    parser.add_argument("--json", help="a file for the times")
+    parser.add_argument("--png", help="a file for a picture, by matplotlib")
     args = parser.parse_args()
     cases, options = args.cases.split(","), args.options.split(",")
     compiled = args.compiled.split(",") if args.compiled else []
