@@ -166,6 +166,13 @@ func (e *ArgumentError) finite(name string, x float64) *ArgumentError {
 	return e
 }
 
+func (e *ArgumentError) lossScale(x float64) *ArgumentError {
+	if !isLossScale(x) {
+		return e.addNumber("LossScale", x, "a number in [2^-126, 2^126], or 0 for none")
+	}
+	return e
+}
+
 func (e *ArgumentError) notNegative(name string, n int) *ArgumentError {
 	if n < 0 {
 		return e.addf(name, n, "0 or more")
@@ -185,9 +192,7 @@ func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
 	if r.DecoupledDecay && !isFinite(r.LR*r.WeightDecay) && isRate(r.LR) && isFinite(r.WeightDecay) {
 		e = e.addf("WeightDecay", r.WeightDecay, "a number whose product with LR = %v is finite in float32", r.LR)
 	}
-	if !isLossScale(r.LossScale) {
-		e = e.addNumber("LossScale", r.LossScale, "a number in [2^-126, 2^126], or 0 for none")
-	}
+	e = e.lossScale(r.LossScale)
 	if !isClipValue(r.ClipValue) {
 		e = e.addNumber("ClipValue", r.ClipValue, "a number from 2^-126 up that is finite in float32, or 0 for no limit")
 	}
@@ -223,15 +228,29 @@ func (r *RMSProp) checkState(e *ArgumentError, st *State, n int, names *tensorNa
 		e = e.addf(names.state+"Step", st.Step, "0 or more")
 	}
 	e = names.checkLength(e, 2, len(st.MeanSquare), n)
-	if m := len(st.MeanGrad); r.Centered && m != n {
-		e = e.addf(names.slice(3), Length(m), "%d (len(%s)) with Centered", n, names.theta)
-	} else if !r.Centered && m != 0 {
-		e = e.addf(names.slice(3), Length(m), "0 without Centered")
+	meanGrad, momentumBuffer := r.needs()
+	if m := len(st.MeanGrad); m != n && meanGrad || m != 0 && !meanGrad {
+		e = e.addf(names.slice(3), Length(m), "%s", r.wantMeanGrad(n, names))
 	}
-	if b := len(st.MomentumBuffer); b != n && (b != 0 || r.Momentum != 0) {
-		e = e.addf(names.slice(4), Length(b), "%d (len(%s)) with Momentum = %v", n, names.theta, r.Momentum)
+	if b := len(st.MomentumBuffer); b != n && (b != 0 || momentumBuffer) {
+		e = e.addf(names.slice(4), Length(b), "%d (len(%s)) with Momentum = %v%s", n, names.theta, r.Momentum, adapts(b == 0))
 	}
 	return e
+}
+
+func (r *RMSProp) wantMeanGrad(n int, names *tensorNames) string {
+	if r.Centered {
+		return fmt.Sprintf("%d (len(%s)) with Centered", n, names.theta)
+	}
+	return "0 without Centered"
+}
+
+// adapts says how a slice that is missing, or in the way, is put right.
+func adapts(is bool) string {
+	if is {
+		return "; Adapt adds it"
+	}
+	return ""
 }
 
 // ---- Overlap ----

@@ -159,6 +159,7 @@ func (o *options) complete() error {
 		return errors.New("-centered: needs another -optimizer than update")
 	}
 	rmsprop := o.rmsprop()
+	rmsprop.LossScale = o.lossScale
 	var wrong *kernel.ArgumentError
 	if errors.As(rmsprop.Validate(), &wrong) {
 		name := map[string]string{"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum", "LossScale": "loss-scale"}[wrong.Name]
@@ -172,7 +173,6 @@ func (o *options) rmsprop() kernel.RMSProp {
 	r := presets[o.optimizer]()
 	r.LR, r.Rho, r.Eps = o.lr, o.rho, o.eps
 	r.Momentum, r.Centered = o.momentum, o.centered
-	r.LossScale = o.lossScale
 	return r
 }
 
@@ -182,6 +182,7 @@ func (o *options) newOptimizer() *kernel.Optimizer {
 	return &kernel.Optimizer{
 		Options:       o.rmsprop(),
 		Workers:       o.workers,
+		LossScale:     o.lossScale,
 		ClipNorm:      o.clip,
 		SkipNonFinite: o.lossScale != 1,
 		ZeroGrad:      true,
