@@ -25,6 +25,12 @@ type optimizer struct {
 	states  []kernel.State
 }
 
+func newOptimizer() *optimizer {
+	o := new(optimizer)
+	o.kernel.Options = kernel.PyTorch() // of no tensor: each has its own
+	return o
+}
+
 // optimizers are those that C has a number of.
 var optimizers struct {
 	sync.RWMutex
@@ -40,7 +46,7 @@ func kernelgo_optimizer_new() C.kernel_optimizer {
 		optimizers.all = map[C.kernel_optimizer]*optimizer{}
 	}
 	optimizers.last++
-	optimizers.all[optimizers.last] = new(optimizer)
+	optimizers.all[optimizers.last] = newOptimizer()
 	return optimizers.last
 }
 
@@ -53,7 +59,7 @@ func kernelgo_optimizer_free(number C.kernel_optimizer) {
 
 func optimizerOf(number C.kernel_optimizer) *optimizer {
 	if number == 0 {
-		return new(optimizer)
+		return newOptimizer()
 	}
 	optimizers.RLock()
 	defer optimizers.RUnlock()

@@ -49,6 +49,7 @@ class _RMSprop(Formula):
                 0 <= weight_decay <= MAX_FLOAT32 and not (decoupled and lr * weight_decay > MAX_FLOAT32),
                 f"weight_decay = {weight_decay}: the kernel takes numbers that float32 has, 0 or more",
             ),
+            (alpha > 0 or eps > 0, "alpha and eps are 0: the kernel takes one of them above 0"),
             (0 <= momentum < _BELOW_ONE, f"momentum = {momentum}: the kernel takes numbers in [0, 1)"),
         ):
             if not fits:

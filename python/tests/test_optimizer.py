@@ -106,13 +106,14 @@ def test_other_types_are_torchs(dtype):
     close(params[1][0], params[0][0])
 
 
-@pytest.mark.parametrize("option", ["differentiable", "momentum", "alpha", "lr"])
+@pytest.mark.parametrize("option", ["differentiable", "momentum", "alpha", "lr", "signs"])
 def test_options_that_are_torchs(option):
     kwargs = {
         "differentiable": dict(differentiable=True),
         "momentum": dict(momentum=1.0),
         "alpha": dict(alpha=1.01),
         "lr": dict(lr=1e30),
+        "signs": dict(alpha=0, eps=0),
     }[option]
     results = []
     for cls in (torch.optim.RMSprop, RMSprop):
