@@ -219,15 +219,8 @@ func TestPlanOfLayouts(t *testing.T) {
 			return int(tunerOf(i, l, n).chosen.Load()) - 1
 		}
 		for _, a := range arrays {
-			o := RMSProp{LR: 0.01, Rho: 0.9, Eps: 1e-7, Centered: a.centered}
-			l := layoutPlain
-			if a.centered {
-				l |= layoutCentered
-			}
-			if a.momentum {
-				o.Momentum = 0.9
-				l |= layoutMomentum
-			}
+			o, l := a.RMSProp, a.layout
+			o.LR, o.Rho, o.Eps = 0.01, 0.9, 1e-7
 			d := o.allocate(minTimed)
 			f.reads = 0
 			for range trials * len(all) {
