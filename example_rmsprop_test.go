@@ -433,14 +433,22 @@ func ExampleOptaxAdamW() {
 	// Output: 0.99999
 }
 
-// Keras's AdamW: the decay is taken from theta, scaled by LR.
+// Keras's epsilon is an epsilon hat. In the first step it counts as
+// 1e-7/sqrt(1-0.999), as much as a gradient of 3.2e-6.
 func ExampleKerasAdam() {
 	r := kernel.KerasAdam() // as keras.optimizers.AdamW()
 	r.WeightDecay = 0.004
-	theta := []float32{100}
-	r.Update(theta, []float32{0}, r.NewState(len(theta)))
-	fmt.Printf("%.4f\n", theta[0])
-	// Output: 99.9996
+	theta := []float32{0, 0, 100}
+	r.Update(theta, []float32{-1, -3.2e-6, 0}, r.NewState(len(theta)))
+	fmt.Printf("%.4f\n", theta)
+
+	r.EpsHat = false // as GoMLX and PyTorch
+	theta[1] = 0
+	r.Update(theta[1:2], []float32{-3.2e-6}, r.NewState(1))
+	fmt.Printf("%.4f\n", theta[1])
+	// Output:
+	// [0.0010 0.0005 99.9996]
+	// 0.0010
 }
 
 // Adam in a GoMLX model: the first step is LR whatever the gradient.

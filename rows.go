@@ -20,6 +20,10 @@ import (
 // number of steps, so that the means of a row which is used for the first time
 // in a late call are not corrected for their start.
 //
+// With FirstMoment this is what is called lazy Adam. A row that is not listed keeps its
+// corrected means. torch.optim.SparseAdam, which adds its eps as EpsHat does, keeps the means
+// before the correction instead: both are nearly the same from some 1/(1-Rho) calls on.
+//
 // It panics with an [*ArgumentError], before it has written anything, where
 // Update would, and if a row is out of range or listed twice. It allocates only
 // where rows is unsorted and has a row from 32,768 on: one bit a row,
