@@ -163,7 +163,7 @@ func TestIDXErrors(t *testing.T) {
 				delete(files, test.file)
 			}
 			dir := write(t, files)
-			message := filepath.Join(dir, test.file) + ": " + strings.ReplaceAll(test.message, "DIR", dir)
+			message := filepath.Join(dir, test.file) + ": " + strings.ReplaceAll(test.message, "DIR/", dir+string(filepath.Separator))
 
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
