@@ -65,6 +65,7 @@ func TestSameAsGoMLX(t *testing.T) {
 			tr.ctx.SetParam(cosineschedule.ParamWarmUpSteps, 20)
 		}, 1, 1e-6},
 		{"accumulated gradients", kernel.GoMLX(), optimizers.RMSProp(), func(tr *training) { tr.accumulate = 3 }, 3, 1e-6},
+		{"Adam", kernel.GoMLXAdam(), optimizers.Adam(), nil, 1, 1e-6},
 		// The first steps are as large as the learning rate, 0.001, and some later ones are larger.
 		{"clipped steps", kernel.GoMLX(), optimizers.RMSProp(), param(optimizers.ParamClipStepByValue, 0.0007), 1, 1e-6},
 		{"clipped steps with decay", decayed(0.01), optimizers.RMSProp().WeightDecay(0.01), param(optimizers.ParamClipStepByValue, 0.0007), 1, 600 * 1.2e-7},
