@@ -5,7 +5,10 @@
 
 package kernel
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 func TestAllocs(t *testing.T) {
 	const n, width = 640, 16
@@ -59,11 +62,11 @@ func TestSumSquaresAllocs(t *testing.T) {
 // The set of the rows that were seen is on the stack for as long as it fits there.
 func TestRMSPropUpdateRowsAllocs(t *testing.T) {
 	o := Keras()
-	rows := []int{1, 0}
 	for n, want := range map[int]float64{1 << 15: 0, 1<<15 + 1: 1} {
+		rows := []int{n - 1, 0}
 		theta, grad, st := make([]float32, n), make([]float32, len(rows)), o.NewState(n)
 		if allocs := testing.AllocsPerRun(10, func() { o.UpdateRows(theta, grad, st, rows, 1) }); allocs != want {
-			t.Errorf("unsorted rows of a table of %d: %v allocations, want %v", n, allocs, want)
+			t.Errorf("unsorted rows up to the last of %d: %v allocations, want %v", n, allocs, want)
 		}
 	}
 }
@@ -104,6 +107,56 @@ func TestOptimizerAllocs(t *testing.T) {
 			if allocs := testing.AllocsPerRun(50, step); allocs != 0 {
 				t.Errorf("%d workers, everything on: %v: %v allocations a step", workers, everything, allocs)
 			}
+		}
+	}
+}
+
+// Rows, sorted or not, once or twice, allocate nothing once their sums have had room.
+func TestOptimizerRowsAllocs(t *testing.T) {
+	const n, width = 1000, 16
+	for _, workers := range []int{1, 2} {
+		opt := &Optimizer{Options: Keras(), Workers: workers, ClipNorm: 1, ZeroGrad: true}
+		params := []Param{{Theta: make([]float32, n*width), Width: width}, {Theta: make([]float32, n*width), Width: width}}
+		lists := [][]int{{1, 2, 3}, {3, 1, 2, 999, 1}, {5, 4}, {}}
+		grads := [2][]float32{make([]float32, 5*width), make([]float32, 5*width)}
+		turn := 0
+		step := func() {
+			for i := range params {
+				p := &params[i]
+				p.Rows = lists[(turn+i)%len(lists)]
+				p.Grad = grads[i][:len(p.Rows)*width]
+			}
+			turn++
+			if _, err := opt.Step(params); err != nil {
+				t.Error(err)
+			}
+		}
+		for range 8 {
+			step()
+		}
+		if allocs := testing.AllocsPerRun(50, step); allocs != 0 {
+			t.Errorf("%d workers: %v allocations a step", workers, allocs)
+		}
+	}
+}
+
+// The first step makes the states that the options need, and little else.
+func TestOptimizerMemory(t *testing.T) {
+	const n = 4 << 20
+	plain, centered := Keras(), Keras()
+	centered.Centered = true
+	for _, test := range []struct {
+		o      RMSProp
+		slices uint64
+	}{{plain, 1}, {centered, 2}, {everything, 3}} {
+		params := []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}, {Theta: make([]float32, n)}} // the second is frozen
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		mustStep(t, &Optimizer{Options: test.o, Workers: 2}, params)
+		runtime.ReadMemStats(&after)
+		grown, want := after.TotalAlloc-before.TotalAlloc, test.slices*4*n
+		if grown < want || grown > want+want/50 {
+			t.Errorf("%d slices of %d bytes: %d bytes were allocated", test.slices, 4*n, grown)
 		}
 	}
 }

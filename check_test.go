@@ -126,6 +126,8 @@ func TestRefused(t *testing.T) {
 	updates := []refusal{
 		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, want 4 (len(theta))"},
 		{func(c *call) { c.d.s = c.d.s[:2] }, "len(s) = 2, want 4 (len(theta))"},
+		{func(c *call) { c.d.s = c.memory[16:21] }, "len(s) = 5, want 4 (len(theta))"},
+		{func(c *call) { c.d.grad = c.memory[8:13] }, "len(grad) = 5, want 4 (len(theta))"},
 		{func(c *call) { c.d.s = nil }, "len(s) = 0, want 4 (len(theta))"},
 		{func(c *call) { c.d.theta = nil }, "len(grad) = 4, want 0 (len(theta))\nkernel: len(s) = 4, want 0 (len(theta))"},
 		{func(c *call) { c.LR = -1 }, "lr = -1" + wantRate},
@@ -148,12 +150,15 @@ func TestRefused(t *testing.T) {
 	methods := []refusal{
 		{func(c *call) { c.d.grad = c.d.grad[:3] }, "len(grad) = 3, want 4 (len(theta))"},
 		{func(c *call) { c.d.s = c.d.s[:3] }, "len(st.MeanSquare) = 3, want 4 (len(theta))"},
+		{func(c *call) { c.d.s = c.memory[16:21] }, "len(st.MeanSquare) = 5, want 4 (len(theta))"},
+		{func(c *call) { c.d.m = c.memory[24:29] }, "len(st.MeanGrad) = 5, want 4 (len(theta)) with Centered"},
+		{func(c *call) { c.d.b = c.memory[32:37] }, "len(st.MomentumBuffer) = 5, want 4 (len(theta)) with Momentum = 0.9"},
 		{func(c *call) { c.d.m = c.d.m[:3] }, "len(st.MeanGrad) = 3, want 4 (len(theta)) with Centered"},
 		{func(c *call) { c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0.9"},
 		{func(c *call) { c.d.m = nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered"},
-		{func(c *call) { c.d.b = nil }, "len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9"},
+		{func(c *call) { c.d.b = nil }, "len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered" +
-			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9"},
+			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered"},
 		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0"},
 		{func(c *call) { c.step = -1 }, "st.Step = -1, want 0 or more"},
@@ -251,4 +256,27 @@ func TestOverlapOfSlices(t *testing.T) {
 	Update(nil, []float32{}, nil, 0.1, 0.9, 1e-7)
 	o.Update(nil, nil, o.NewState(0))
 	o.UpdateRows(nil, nil, o.NewState(0), nil, 1)
+}
+
+// Slices that begin at one address are named in their order, however many there are.
+func TestOverlapsInOrder(t *testing.T) {
+	theta := make([]float32, 4)
+	params := make([]Param, 40)
+	for i := range params {
+		params[i] = Param{Theta: theta[i%2*2:], Grad: make([]float32, 4-i%2*2)}
+	}
+	_, err := (&Optimizer{Options: Keras()}).Step(params)
+	e, ok := errorAs[*ArgumentError](err)
+	if !ok || len(e.all()) != len(params)-1 {
+		t.Fatalf("%v, want %d overlaps", err, len(params)-1)
+	}
+	for i, e := range e.all() { // first those at the start of theta
+		place := 2 * (i + 1)
+		if place >= len(params) {
+			place += 1 - len(params)
+		}
+		if want := params[place].name(place); e.Tensor != want {
+			t.Errorf("error %d is about %s, want %s", i, e.Tensor, want)
+		}
+	}
 }

@@ -204,38 +204,81 @@ func show(report kernel.Report) { fmt.Printf("norm %v, skipped: %v\n", report.No
 // Mixed precision: the loss was multiplied by 1024, the gradient overflowed, the
 // step is skipped and the loss scale halved.
 func ExampleOptimizer_skipNonFinite() {
-	opt := &kernel.Optimizer{Options: kernel.Keras(), SkipNonFinite: true, ZeroGrad: true}
-	opt.Options.LossScale = 1024
-	params := []kernel.Param{{Theta: []float32{1, 2}, Grad: []float32{0.5, float32(math.Inf(1))}}}
+	opt := &kernel.Optimizer{Options: kernel.Keras(), LossScale: 1024, SkipNonFinite: true, ZeroGrad: true}
+	params := []kernel.Param{{Name: "weights", Theta: []float32{1, 2}, Grad: []float32{0.5, float32(math.Inf(1))}}}
 	report, err := opt.Step(params)
 	if err != nil {
 		fmt.Println(err)
 	}
 	if report.Skipped {
-		opt.Options.LossScale /= 2
+		fmt.Println("skipped for", report.NonFinite)
+		opt.LossScale /= 2
 	}
-	fmt.Println(params[0].Theta, params[0].Grad, opt.Options.LossScale)
-	// Output: [1 2] [0 0] 512
+	fmt.Println(params[0].Theta, params[0].Grad, opt.LossScale)
+	// Output:
+	// skipped for weights
+	// [1 2] [0 0] 512
 }
 
-// Weights decay, biases do not, and the first layer is frozen: it has no gradient.
+// Weights decay, biases do not, one layer learns at half the rate of the others, and
+// another is frozen: it has no gradient. A schedule of LR reaches them all.
 func ExampleParam() {
 	opt := &kernel.Optimizer{Options: kernel.Keras()}
 	opt.Options.WeightDecay = 10
-	noDecay := kernel.Keras()
 	params := []kernel.Param{
 		{Name: "embedding", Theta: []float32{1}}, // frozen
 		{Name: "weights", Theta: []float32{1}, Grad: []float32{0}},
-		{Name: "bias", Theta: []float32{1}, Grad: []float32{0}, Options: &noDecay},
+		{Name: "head", Theta: []float32{1}, Grad: []float32{0}, LRScale: 0.5},
+		{Name: "bias", Theta: []float32{1}, Grad: []float32{0}, NoDecay: true},
 	}
-	if _, err := opt.Step(params); err != nil {
-		fmt.Println(err)
+	for range 2 {
+		if _, err := opt.Step(params); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Printf("%.4f %.4f %.4f %.4f\n", params[0].Theta, params[1].Theta, params[2].Theta, params[3].Theta)
+		opt.Options.LR /= 10
 	}
-	for _, param := range params {
-		fmt.Printf("%.2f ", param.Theta)
+	// Output:
+	// [1.0000] [0.9900] [0.9950] [1.0000]
+	// [1.0000] [0.9890] [0.9945] [1.0000]
+}
+
+// An embedding of four words in two dimensions beside a dense tensor. The batch has
+// word 2 twice, whose gradients are added, and word 0 once.
+func ExampleParam_rows() {
+	opt := &kernel.Optimizer{Options: kernel.Keras(), ClipNorm: math.Inf(1), ZeroGrad: true}
+	opt.Options.LR = 0.1
+	embedding := make([]float32, 4*2)
+	params := []kernel.Param{
+		{Name: "embedding", Theta: embedding, Width: 2, Rows: []int{2, 0, 2}, Grad: []float32{1, 0, 0, -4, 2, 0}},
+		{Name: "weights", Theta: []float32{0}, Grad: []float32{12}},
 	}
-	fmt.Println(params[0].State == nil)
-	// Output: [1.00] [0.99] [1.00] true
+	report, err := opt.Step(params)
+	fmt.Println(err, report.Norm) // of 3, 0, 0, -4 and 12
+	fmt.Printf("%.2f\n%v\n", embedding, params[0].Grad)
+	// Output:
+	// <nil> 13
+	// [0.00 0.32 0.00 0.00 -0.32 0.00 0.00 0.00]
+	// [0 0 0 0 0 0]
+}
+
+// Momentum begins in the middle of a training: the states are given buffers.
+func ExampleRMSProp_Adapt() {
+	opt := &kernel.Optimizer{Options: kernel.PyTorch()}
+	params := []kernel.Param{{Theta: []float32{1}, Grad: []float32{1}}}
+	for _, momentum := range []float64{0, 0.9} {
+		opt.Options.Momentum = momentum
+		for _, param := range params {
+			if param.State != nil {
+				opt.Options.Adapt(param.State)
+			}
+		}
+		_, err := opt.Step(params)
+		fmt.Println(err, len(params[0].State.MomentumBuffer))
+	}
+	// Output:
+	// <nil> 0
+	// <nil> 1
 }
 
 // Without it the first step is 1/sqrt(1-rho) times as large as later ones, here

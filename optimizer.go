@@ -6,16 +6,13 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sort"
-	"sync"
 	"sync/atomic"
-	"unsafe"
 )
 
 // Param is a tensor to train, as a step takes it: its elements, their gradient
-// and the state that belongs to them.
+// and the state that belongs to them. Keep it from step to step, for its State.
 type Param struct {
-	Theta []float32 // the parameters, which the step moves
+	Theta []float32 // the parameters, which the step updates
 
 	// Grad is the gradient. Where it is nil, as that of a layer which is frozen or
 	// which this batch has not used, the step leaves Theta and State alone. A
@@ -23,21 +20,45 @@ type Param struct {
 	// weight decay move Theta. A tensor without elements has no gradient to be nil: it takes part.
 	Grad []float32
 
-	State   *State   // nil: Step makes it and sets it here
-	Options *RMSProp // of this tensor, such as no weight decay for a bias; nil: the Optimizer's
-	Name    string   // what errors call the tensor; empty: params[i]
+	// State is made by Step where it is nil or empty, and set here. It is made with
+	// the first gradient: before that it has no slices.
+	State *State
+
+	Name string // what errors call the tensor; empty: params[i]
+
+	// Width is for a table, such as an embedding, of which a batch uses few rows.
+	// Theta is rows of Width elements, and Grad has one for each of Rows. All other
+	// rows are left alone, as by [RMSProp.UpdateRows]. A row may be listed twice:
+	// its gradients are added up first, with the bits of [CoalesceRows], so that
+	// Report.Norm is that of the sums. 0: Grad is as long as Theta.
+	Width int
+	Rows  []int
+
+	NoDecay bool    // no weight decay, such as for a bias
+	LRScale float64 // what LR is multiplied by, such as for a layer that learns slowly; 0 means 1
+
+	// Options are the tensor's own, and take the place of the Optimizer's as a
+	// whole. They follow no change there: a schedule of LR, for instance, has to be
+	// applied to both. NoDecay and LRScale do follow.
+	Options *RMSProp
 }
 
 // Optimizer takes steps on many tensors and many cores. The bits are those of
 // [RMSProp.Update] on each tensor, however many workers there are.
 //
-// The zero value works once Options are set. All fields may change between steps:
-// LR for a schedule, Momentum to and from 0 where the states have the buffer,
-// Workers in a training that is resumed elsewhere. An Optimizer must not be
-// copied after its first step, and takes one step at a time.
+// The zero value works once Options are set: Step refuses an Rho of 0 with an Eps
+// of 0. All fields may change between steps:
+// LR for a schedule, Momentum to and from 0 where the states have the buffer
+// ([RMSProp.Adapt] adds it), Workers in a training that is resumed elsewhere. An
+// Optimizer takes one step at a time, and must not be copied after the first.
+// Step returns an error for either mistake.
 type Optimizer struct {
 	Options RMSProp // of the tensors that have none of their own
 	Workers int     // how many goroutines a step may use; 0: GOMAXPROCS
+
+	// LossScale is what the loss, and so every gradient, was multiplied by. The
+	// gradients are divided by it; 0 means 1. LossScale of an RMSProp must be 0 here.
+	LossScale float64
 
 	// ClipNorm limits the norm of all gradients of a step together, see Report.Norm:
 	// all of them are multiplied by
@@ -47,73 +68,40 @@ type Optimizer struct {
 	// as torch.nn.utils.clip_grad_norm_ has it. The factor, computed in float64, goes
 	// into what LossScale divides by, so that the gradients themselves stay as they are.
 	// ClipValue comes after it. 0 is no limit, +Inf only measures. A step whose norm is
-	// not finite is left out: nothing is written to any tensor or state.
+	// not finite is skipped: nothing is written to any tensor or state.
 	ClipNorm float64
 
-	// SkipNonFinite leaves a step out if there is a NaN or an infinity in any
+	// SkipNonFinite skips a step if there is a NaN or an infinity in any
 	// gradient, or if Report.Norm is 2^64 or more, from where on squares are
 	// infinite in float32. With a loss scale, halve it and go on.
 	SkipNonFinite bool
 
 	// ZeroGrad sets the gradients to zero, while they are still in the cache, after
-	// they were used. Those of a step that is left out become zero, too.
+	// they were used. Those of a step that is skipped become zero as well.
 	ZeroGrad bool
 
-	// What the last step has found out about its tensors.
-	valid      bool
-	known      []knownTensor // by their place in params
-	written    []span        // theta and states, sorted
-	grads      []span        // gradients, sorted, where they have to be apart
-	gradsApart bool
-	order      []int32 // the places in params by address of theta, those without elements at the end
-	cuts       []cut   // the borders of the units of work
-	elements   int
-	block      []int // the first of each tensor's blocks of normBlock elements, and how many there are
-	workers    int   // that the cuts are for
-
-	// One step.
-	params  []Param
-	moved   []int32 // places in params of the gradients that are not where they were
-	groups  []group
-	group   []int32 // of each tensor
-	current int32   // the group of the tensor that is looked at
-	active  int     // elements that have a gradient
-	skipped bool
-	sums    []float64 // of squares, by block
-	crew    crew
-	move    func(unit int) // moveUnit and sumUnit: made once, so that a step allocates nothing
-	sum     func(unit int)
+	self      *Optimizer // to recognize a copy
+	stepping  atomic.Bool
+	places    places
+	partition partition
+	workers   workers
+	task      task
+	runUnit   func(unit int) // made once, so that a step allocates nothing
+	sumUnit   func(unit int)
 }
-
-// knownTensor is where a tensor lies whose slices were found to overlap no
-// others. The addresses of empty slices are 0.
-type knownTensor struct {
-	n                    int
-	theta, grad, s, m, b uintptr
-}
-
-// group is what the tensors share that have the same options and are at the
-// same step.
-type group struct {
-	options  *RMSProp
-	step     int // only with BiasCorrection
-	elements int // that have a gradient
-	coeffs   coeffs
-}
-
-// cut is a place between two units of work: before element at of the tensor
-// that is the tensor-th in order.
-type cut struct{ tensor, at int }
 
 // Report is what [Optimizer.Step] has done.
 type Report struct {
 	// Norm is the Euclidean norm of all gradients together, divided by LossScale:
 	// the root of the sum of their [SumSquares], in the order of params, over
-	// LossScale. Where tensors differ in LossScale, each sum is divided by its square
-	// instead. It is computed with ClipNorm or SkipNonFinite, and 0 without. Its
+	// LossScale. It is computed with ClipNorm or SkipNonFinite, and 0 without. Its
 	// bits depend on nothing else, such as the number of workers.
 	Norm    float64
 	Skipped bool // nothing was written, except to gradients by ZeroGrad
+
+	// NonFinite is the first tensor whose gradient has a NaN or an infinity, by its
+	// Name or as params[i]. It is empty if all are finite or Norm was not computed.
+	NonFinite string
 }
 
 // Step takes one step on every tensor that has a gradient and returns when all of it
@@ -123,7 +111,8 @@ type Report struct {
 // It borrows params for as long as it runs: no slice is kept. Tensors may move,
 // come or go between steps. What it has found out about them it remembers by
 // address and length, so that a step on the same tensors as before allocates
-// nothing and checks next to nothing.
+// nothing and checks next to nothing. Many small tensors are fastest where they,
+// their gradients and their states are parts of a few large slices.
 //
 // Everything is checked before anything is written: the error is an
 // [*ArgumentError] on the options or a tensor, with all others that are wrong, and
@@ -133,7 +122,9 @@ type Report struct {
 //
 // To add tensors later, list them: their states begin with the step in which they
 // first have a gradient. To save a training, save the states along with the
-// thetas. It can be resumed with another number of workers and on another CPU.
+// thetas. It can be resumed with another number of workers and on another CPU. A
+// // Param that is made again for every step loses its State: the third step on the
+// same Theta without one returns an error.
 //
 // Large tensors are divided among the workers, small ones put together, so that
 // the workers finish at the same time. A worker takes whole cache lines of 64
@@ -141,383 +132,212 @@ type Report struct {
 // lines as their Theta does. Where states come from elsewhere and lie otherwise,
 // two workers may write to one line at the border between their parts: never to
 // the same element, so that this costs a little time and no bits.
-func (p *Optimizer) Step(params []Param) (report Report, err error) {
+//
+// A panic, as of a fault in memory that was mapped from a file, unwinds Step only
+// when no worker writes any more.
+func (o *Optimizer) Step(params []Param) (report Report, err error) {
 	if floatMode() != defaultFloatMode {
-		inDefaultFloatMode(func() { report, err = p.Step(params) })
+		inDefaultFloatMode(func() { report, err = o.Step(params) })
 		return report, err
 	}
-	if err := p.check(params); err != nil {
-		return Report{}, err
+	if wrong := o.enter(); wrong != nil {
+		return Report{}, wrong
 	}
-	if p.move == nil {
-		p.move, p.sum = p.moveUnit, p.sumUnit
+	defer o.leave()
+	t := &o.task
+	t.begin(params)
+	same, missing, wrong := o.check(params)
+	if wrong != nil || !o.places.apart(params, same, o.ZeroGrad) {
+		return Report{}, o.overlaps(wrong, params)
 	}
-	p.params = params
+	o.places.newStates = nil
+	if missing {
+		o.makeStates(params)
+	}
+	t.blocksHold = t.blocksHold && same
+	if t.hasTables {
+		t.addTables(o.ZeroGrad)
+	}
+	o.divide(same)
 
 	factor := 1.0
-	if p.ClipNorm != 0 || p.SkipNonFinite {
-		report.Norm = p.norm()
+	if o.ClipNorm != 0 || o.SkipNonFinite {
+		t.layBlocks()
+		o.workers.run(o.useful(), t.sumUnits(), o.sumUnit)
+		norm, notFinite := t.norm()
+		if notFinite >= 0 {
+			report.NonFinite = params[notFinite].name(notFinite)
+		}
+		report.Norm = norm / cmp.Or(o.LossScale, 1)
 		finite := report.Norm <= math.MaxFloat64
-		report.Skipped = !finite || p.SkipNonFinite && report.Norm >= 0x1p64
-		if p.ClipNorm != 0 {
-			factor = min(1, p.ClipNorm/(report.Norm+1e-6))
+		report.Skipped = !finite || o.SkipNonFinite && report.Norm >= 0x1p64
+		if o.ClipNorm != 0 {
+			factor = min(1, o.ClipNorm/(report.Norm+1e-6))
 		}
 	}
-	p.skipped = report.Skipped
-	if !p.skipped {
-		for i := range p.groups {
-			g := &p.groups[i]
-			g.coeffs.round(g.options, factor, g.options.rhoAt(g.step+1))
-		}
+	t.skipped = report.Skipped
+	if !t.skipped {
+		t.round(factor, o.LossScale)
 	}
-	if !p.skipped || p.ZeroGrad {
-		p.crew.run(p.useful(), len(p.cuts)-1, p.move)
+	if !t.skipped || o.ZeroGrad {
+		o.workers.run(o.useful(), o.partition.units(), o.runUnit)
 	}
-	p.params = nil
-	clear(p.groups)
 	return report, nil
 }
 
-// idle tells whether a step leaves the tensor alone.
-func (q *Param) idle() bool { return q.Grad == nil && len(q.Theta) > 0 }
-
-// ---- Work ----
-
-// crew are the goroutines that share the units of a piece of work.
-type crew struct {
-	do     func(unit int)
-	units  int64
-	next   atomic.Int64
-	others sync.WaitGroup
-	help   func() // work as a goroutine of its own
-}
-
-// run does all units, in any order, on so many goroutines, the caller's included.
-func (c *crew) run(workers, units int, do func(unit int)) {
-	if c.help == nil {
-		c.help = func() {
-			defer c.others.Done()
-			if floatMode() != defaultFloatMode {
-				inDefaultFloatMode(c.work)
-				return
-			}
-			c.work()
-		}
+// enter returns an error if another step runs, or o is a copy.
+func (o *Optimizer) enter() *ArgumentError {
+	if !o.stepping.CompareAndSwap(false, true) {
+		return &ArgumentError{Name: "Optimizer", Value: "in a step", Want: "one step at a time"}
 	}
-	c.do, c.units = do, int64(units)
-	c.next.Store(0)
-	for range min(workers, units) - 1 {
-		c.others.Add(1)
-		go c.help()
+	if o.self == nil {
+		o.self, o.runUnit, o.sumUnit = o, o.runPieces, o.task.sumUnit
 	}
-	c.work()
-	c.others.Wait()
-}
-
-// work takes units for as long as there are any.
-func (c *crew) work() {
-	for {
-		unit := c.next.Add(1) - 1
-		if unit >= c.units {
-			return
-		}
-		c.do(int(unit))
-	}
-}
-
-// Units are small enough that the last one does not keep the others waiting
-// for long, and large enough that taking one, some 100 ns, does not count.
-const (
-	unitsPerWorker = 32
-	smallestUnit   = 4 << 10
-	largestUnit    = 4 * chunk
-	blocksPerUnit  = largestUnit / normBlock
-)
-
-// share is how many elements are worth a goroutine: to start one and to wait for
-// it takes some µs.
-const share = 16 << 10
-
-// useful is how many workers the step is worth.
-func (p *Optimizer) useful() int { return min(p.workers, 1+p.active/share) }
-
-// moveUnit takes the step on the elements between two cuts.
-func (p *Optimizer) moveUnit(unit int) {
-	from, to := p.cuts[unit], p.cuts[unit+1]
-	for at := from; at.tensor <= to.tensor && at != to; at = (cut{at.tensor + 1, 0}) { // to may be behind the last tensor
-		i := p.order[at.tensor]
-		param := &p.params[i]
-		if param.idle() {
-			continue
-		}
-		end := len(param.Theta)
-		if at.tensor == to.tensor {
-			end = to.at
-		}
-		st, g := param.State, &p.groups[p.group[i]].coeffs
-		if at.at == 0 && !p.skipped {
-			st.Step++
-		}
-		c := g.call(param.Theta, param.Grad, st)
-		c.at = at.at
-		if !p.ZeroGrad {
-			c.n = end - at.at
-			c.run(p.elements)
-			continue
-		}
-		for start := at.at; start < end; start += chunk {
-			next := min(start+chunk, end)
-			if !p.skipped {
-				c.n = next - start
-				c.run(p.elements)
-			}
-			clear(param.Grad[start:next])
-		}
-	}
-}
-
-// norm is the norm of all gradients, divided by their LossScale.
-func (p *Optimizer) norm() float64 {
-	blocks := p.block[len(p.params)]
-	p.sums = slices.Grow(p.sums[:0], blocks)[:blocks]
-	p.crew.run(p.useful(), (blocks+blocksPerUnit-1)/blocksPerUnit, p.sum)
-
-	scale, same := 0.0, true
-	for i := range p.groups {
-		if g := &p.groups[i]; g.elements > 0 {
-			same = same && (scale == 0 || scale == g.options.lossScale())
-			scale = g.options.lossScale()
-		}
-	}
-	total := 0.0
-	for i := range p.params {
-		if p.params[i].idle() {
-			continue
-		}
-		sum := 0.0
-		for _, block := range p.sums[p.block[i]:p.block[i+1]] {
-			sum += block
-		}
-		if !same {
-			s := p.groups[p.group[i]].options.lossScale()
-			sum /= s * s
-		}
-		total += sum
-	}
-	if !same || scale == 0 {
-		scale = 1
-	}
-	return math.Sqrt(total) / scale
-}
-
-// sumUnit sums the squares of some blocks of gradients.
-func (p *Optimizer) sumUnit(unit int) {
-	first := unit * blocksPerUnit
-	behind := min(first+blocksPerUnit, len(p.sums))
-	// The tensor that has the first block is the last that begins no later: one
-	// without elements begins where the next one does.
-	i := sort.Search(len(p.block), func(i int) bool { return p.block[i] > first }) - 1
-	for ; first < behind; i++ {
-		end := min(p.block[i+1], behind)
-		if grad := p.params[i].Grad; grad != nil {
-			grad = grad[(first-p.block[i])*normBlock:]
-			blockSums(p.sums[first:end], grad[:min(len(grad), (end-first)*normBlock)])
-		}
-		first = end
-	}
-}
-
-// ---- Checks ----
-
-// check returns an error where a step on params would be wrong. Otherwise all that a
-// step needs to know about them is known, and all states that it needs are made.
-func (p *Optimizer) check(params []Param) error {
-	var wrong *ArgumentError
-	wrong = wrong.notNegative("Workers", p.Workers)
-	if !(p.ClipNorm >= 0) {
-		wrong = wrong.addNumber("ClipNorm", p.ClipNorm, "0 or more")
-	}
-	same := p.valid && len(p.known) == len(params)
-	if !same {
-		p.known = slices.Grow(p.known[:0], len(params))[:len(params)]
-		clear(p.known)
-	}
-	p.valid = false
-	p.groups, p.moved = p.groups[:0], p.moved[:0]
-	p.group = slices.Grow(p.group[:0], len(params))[:len(params)]
-	p.active = 0
-	wrong = wrong.and(p.join(&p.Options, 0))
-	missing := false
-	for i := range params {
-		param, k := &params[i], &p.known[i]
-		n, idle := len(param.Theta), param.idle()
-		o, st := param.options(p), param.State
-		step := 0
-		var here *ArgumentError
-		same = same && n == k.n && address(param.Theta) == k.theta
-		if st == nil {
-			missing = missing || !idle
-			same = same && k.s == 0
-		} else {
-			same = same && address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.MomentumBuffer) == k.b
-			if o.BiasCorrection {
-				step = st.Step
-			}
-		}
-		g := &p.groups[p.current]
-		if g.options != o || g.step != step {
-			here = p.join(o, step)
-			g = &p.groups[p.current]
-		}
-		p.group[i] = p.current
-		if idle {
-			k.grad = 0
-		} else {
-			g.elements += n
-			here = fieldNames.checkLength(here, 1, len(param.Grad), n)
-			if address(param.Grad) != k.grad {
-				p.moved = append(p.moved, int32(i))
-			}
-		}
-		if st != nil {
-			here = o.checkState(here, st, n, &fieldNames)
-		}
-		if here != nil {
-			wrong = wrong.and(here.of(param.name(i), ""))
-		}
-	}
-	for i := range p.groups {
-		p.active += p.groups[i].elements
-	}
-	apart := wrong == nil
-	switch {
-	case !apart:
-	case !same:
-		apart = p.learn(params)
-	default:
-		apart = p.follow(params)
-	}
-	if p.ZeroGrad && apart && !p.gradsApart {
-		apart = p.gradientsApart(params)
-	}
-	if !apart {
-		return p.overlaps(wrong, params)
-	}
-	if missing {
-		p.makeStates(params)
-		p.learn(params)
-	}
-	if workers := cmp.Or(p.Workers, runtime.GOMAXPROCS(0)); workers != p.workers || !same {
-		p.workers = workers
-		p.cutTensors(params, unitSize(p.elements, workers))
-	}
-	p.valid = true
-	return nil
-}
-
-func (q *Param) options(p *Optimizer) *RMSProp {
-	if q.Options != nil {
-		return q.Options
-	}
-	return &p.Options
-}
-
-// address is that of x's first element, 0 where there is none.
-func address(x []float32) uintptr {
-	if len(x) == 0 {
-		return 0
-	}
-	return uintptr(unsafe.Pointer(unsafe.SliceData(x)))
-}
-
-// recent is how many groups are searched for one that fits: those of a model are
-// few, and if each tensor had its own, to search them all would take long.
-const recent = 8
-
-// join makes the group of a tensor the current one, and checks the options of a new one.
-func (p *Optimizer) join(o *RMSProp, step int) *ArgumentError {
-	for i := len(p.groups) - 1; i >= max(0, len(p.groups)-recent); i-- {
-		if g := &p.groups[i]; g.step == step && (g.options == o || *g.options == *o) {
-			p.current = int32(i)
-			return nil
-		}
-	}
-	p.current = int32(len(p.groups))
-	p.groups = append(p.groups, group{options: o, step: step})
-	if wrong := o.check(nil); wrong != nil {
-		return wrong.of("", "Options.")
+	if o.self != o {
+		o.stepping.Store(false)
+		return &ArgumentError{Name: "Optimizer", Value: "a copy", Want: "the one that has taken the steps before"}
 	}
 	return nil
 }
 
-// learn finds out where the slices lie, anew, and whether they are apart.
-func (p *Optimizer) learn(params []Param) bool {
-	p.written, p.gradsApart = p.written[:0], false
-	p.elements, p.block = 0, append(p.block[:0], 0)
-	for i := range params {
-		param, k := &params[i], &p.known[i]
-		*k = knownTensor{n: len(param.Theta), theta: address(param.Theta), grad: address(param.Grad)}
-		if st := param.State; st != nil {
-			k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.MomentumBuffer)
-		}
-		p.written = appendTensor(p.written, i, param.Theta, nil, param.State, false)
-		p.elements += k.n
-		p.block = append(p.block, p.block[i]+(k.n+normBlock-1)/normBlock)
-	}
-	sortSpans(p.written)
-	if !apart(p.written) {
-		return false
-	}
-	for i := range params {
-		if meets(params[i].Grad, p.written) {
-			return false
-		}
-	}
-	p.order = p.order[:0]
-	for _, s := range p.written {
-		if s.slice%slicesPerTensor == 0 {
-			p.order = append(p.order, s.slice/slicesPerTensor)
-		}
-	}
-	for i := range params {
-		if p.known[i].n == 0 {
-			p.order = append(p.order, int32(i))
-		}
-	}
-	return true
+func (o *Optimizer) leave() {
+	o.task.end()
+	o.stepping.Store(false)
 }
 
-// follow does so where only gradients have moved.
-func (p *Optimizer) follow(params []Param) bool {
-	for _, i := range p.moved {
-		if meets(params[i].Grad, p.written) {
-			return false
-		}
-		p.known[i].grad = address(params[i].Grad)
-		p.gradsApart = false
-	}
-	return true
-}
+// idle reports whether a step leaves the tensor alone.
+func (p *Param) idle() bool { return p.Grad == nil && len(p.Theta) > 0 }
 
-// gradientsApart tells whether no two gradients overlap.
-func (p *Optimizer) gradientsApart(params []Param) bool {
-	p.grads = p.grads[:0]
-	for i := range params {
-		p.grads = appendSpan(p.grads, params[i].Grad, i, true)
+func (p *Param) options(o *Optimizer) *RMSProp {
+	if p.Options != nil {
+		return p.Options
 	}
-	sortSpans(p.grads)
-	p.gradsApart = apart(p.grads)
-	return p.gradsApart
+	return &o.Options
 }
 
 // name is what errors call tensor i.
-func (q *Param) name(i int) string { return cmp.Or(q.Name, fmt.Sprintf("params[%d]", i)) }
+func (p *Param) name(i int) string { return cmp.Or(p.Name, fmt.Sprintf("params[%d]", i)) }
 
-// overlaps finds the slices that overlap.
-func (p *Optimizer) overlaps(wrong *ArgumentError, params []Param) *ArgumentError {
+// check checks everything but where the slices lie, and divides the tensors into
+// groups. It reports whether the slices of all tensors but some gradients, those in
+// places.moved, lie where they did, and whether states are missing.
+func (o *Optimizer) check(params []Param) (same, missing bool, wrong *ArgumentError) {
+	t, known := &o.task, &o.places
+	wrong = wrong.notNegative("Workers", o.Workers).lossScale(o.LossScale)
+	if !(o.ClipNorm >= 0) {
+		wrong = wrong.addNumber("ClipNorm", o.ClipNorm, "0 or more")
+	}
+	wrong = wrong.and(o.join(&o.Options, false, 0, 0))
+
+	same = known.known && len(known.tensors) == len(params)
+	known.moved = known.moved[:0]
+	for i := range params {
+		p := &params[i]
+		idle, options, steps := p.idle(), p.options(o), 0
+		var here *ArgumentError
+		if st := p.State; (st == nil || len(st.MeanSquare) == 0) && len(p.Theta) > 0 && st.isNew() {
+			missing = missing || p.State == nil || !idle
+			if made, again := known.made(p.Theta); again && !idle {
+				here = here.add("State", nil, "the State that the last step made for this Theta: keep the Param")
+			} else if made {
+				t.remade = append(t.remade, int32(i))
+			}
+		} else if p.State == nil {
+			missing = true
+		} else {
+			here = options.checkState(here, p.State, len(p.Theta), &fieldNames)
+			if options.BiasCorrection {
+				steps = p.State.Step
+			}
+		}
+		if g := &t.groups[t.current]; g.options != options || g.step != steps || g.noDecay != p.NoDecay || g.lrScale != p.LRScale {
+			here = here.and(o.join(options, p.NoDecay, p.LRScale, steps))
+		}
+		t.groupOf[i] = t.current
+		if !idle {
+			t.active += len(p.Grad)
+			if p.Width != 0 || p.Rows != nil {
+				t.hasTables = true
+				here = p.checkRows(here)
+			} else if len(p.Grad) != len(p.Theta) {
+				here = here.addLength(&fieldNames, 1, len(p.Grad), len(p.Theta))
+			}
+		}
+		if same {
+			k := &known.tensors[i]
+			same = k.matches(p)
+			switch grad := address(p.Grad); {
+			case idle:
+				k.grad = 0
+			case grad != k.grad || k.rows != notATable && len(p.Grad) != k.rows:
+				known.moved = append(known.moved, int32(i))
+			}
+		}
+		if here != nil {
+			wrong = wrong.and(here.of(p.name(i), ""))
+		}
+	}
+	return same, missing, wrong
+}
+
+// join makes the group of a tensor the current one, and checks the options of a
+// new one.
+func (o *Optimizer) join(options *RMSProp, noDecay bool, lrScale float64, steps int) *ArgumentError {
+	isNew, hasNewOptions := o.task.join(options, noDecay, lrScale, steps)
+	if hasNewOptions {
+		if wrong := checkOptions(options); wrong != nil {
+			return wrong
+		}
+	}
+	if isNew {
+		return o.task.groups[o.task.current].checkScale()
+	}
+	return nil
+}
+
+// checkOptions checks options that are an Optimizer's or a tensor's own.
+func checkOptions(options *RMSProp) *ArgumentError {
+	wrong := options.check(nil)
+	if options.Rho == 0 && options.Eps == 0 {
+		wrong = wrong.addNumber("Rho", 0, "a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone")
+	}
+	if options.LossScale != 0 {
+		wrong = wrong.addNumber("LossScale", options.LossScale, "0, and the Optimizer's LossScale, which all tensors have")
+	}
+	if wrong == nil {
+		return nil
+	}
+	return wrong.of("", "Options.")
+}
+
+// checkScale checks LRScale, and the options that it makes.
+func (g *group) checkScale() (wrong *ArgumentError) {
+	if !(g.lrScale >= 0) {
+		return wrong.addNumber("LRScale", g.lrScale, "a number above 0, or 0 for 1")
+	}
+	if g.lrScale == 0 {
+		return nil
+	}
+	var r RMSProp
+	if g.effective(&r); r.check(nil) != nil && g.options.check(nil) == nil {
+		return wrong.addf("LRScale", g.lrScale, "a number whose product with LR = %v is in range", g.options.LR)
+	}
+	return nil
+}
+
+// checkRows checks a gradient that holds some rows.
+func (p *Param) checkRows(e *ArgumentError) *ArgumentError {
+	if p.Width < 1 {
+		return e.addf("Width", p.Width, "1 or more with Rows")
+	}
+	return e.table(&fieldRows, len(p.Theta), len(p.Grad), p.Rows, p.Width)
+}
+
+// overlaps adds the slices that overlap to what is wrong.
+func (o *Optimizer) overlaps(wrong *ArgumentError, params []Param) *ArgumentError {
 	var spans []span
-	for i, param := range params {
-		spans = appendTensor(spans, i, param.Theta, param.Grad, param.State, p.ZeroGrad)
+	for i, p := range params {
+		spans = appendTensor(spans, i, p.Theta, p.Grad, p.State, o.ZeroGrad)
 	}
 	return wrong.overlaps(spans, func(slice int32) (tensor, name string) {
 		i := int(slice / slicesPerTensor)
@@ -525,96 +345,57 @@ func (p *Optimizer) overlaps(wrong *ArgumentError, params []Param) *ArgumentErro
 	})
 }
 
-// ---- Memory ----
-
-const (
-	lineSize  = 64 // bytes in a cache line of the CPUs that the assembly is for
-	lineFloat = lineSize / 4
-	pageSize  = 4096
-	// The caches place memory by its address within a page. Where several long
-	// slices lie alike in theirs, they get into each other's way, which costs some
-	// percent: those of a long tensor are apart by a quarter of a page.
-	stagger = pageSize / 4
-	long    = chunk
-)
-
-// makeStates makes the states that are nil, of one allocation. They lie in their
-// cache lines as their Thetas do, and none shares a line with another.
-func (p *Optimizer) makeStates(params []Param) {
-	count, total := 0, lineFloat
+// makeStates makes the states that are missing. A tensor without a gradient gets
+// an empty one, so that its State can be saved along with the others.
+func (o *Optimizer) makeStates(params []Param) {
+	missing, elements := 0, 0
 	for i := range params {
-		if param := &params[i]; param.State == nil && !param.idle() {
-			count++
-			total += 3 * (len(param.Theta) + 2*lineFloat)
-			if len(param.Theta) >= long {
-				total += 3 * pageSize / 4
-			}
+		p := &params[i]
+		if p.State == nil {
+			missing++
+		}
+		if p.State.isNew() && !p.idle() {
+			elements += p.options(o).room(len(p.Theta))
 		}
 	}
-	states, memory := make([]State, count), make([]float32, total)
-	start, _ := extent(memory)
-	memory = memory[-start%lineSize/4:]
-	for _, i := range p.order {
-		param := &params[i]
-		if param.State != nil || param.idle() {
-			continue
+	states, memory := make([]State, missing), newStateMemory(elements)
+	var made []newState
+	for _, i := range o.places.order {
+		p := &params[i]
+		if p.State == nil {
+			p.State, states = &states[0], states[1:]
 		}
-		n := len(param.Theta)
-		like, _ := extent(param.Theta)
-		// memory begins a line.
-		take := func() []float32 {
-			start, _ := extent(memory)
-			at := int((like-start)%lineSize) / 4
-			if n >= long {
-				like += stagger
-				at = int((like-start)%pageSize) / 4
-			}
-			x := memory[at:][:n:n]
-			memory = memory[(at+n+lineFloat-1)/lineFloat*lineFloat:]
-			return x
+		if p.State.isNew() && !p.idle() {
+			_, again := slices.BinarySearch(o.task.remade, i)
+			made = append(made, newState{address(p.Theta), len(p.Theta), again})
+			memory.fill(p.State, p.options(o), p.Theta)
 		}
-		o, st := param.options(p), &states[0]
-		states = states[1:]
-		st.MeanSquare = take()
-		o.begin(st.MeanSquare)
-		if o.Centered {
-			st.MeanGrad = take()
-		}
-		if o.Momentum != 0 {
-			st.MomentumBuffer = take()
-		}
-		param.State = st
+	}
+	o.places.learn(params)
+	o.places.known = true
+	o.places.newStates = made
+}
+
+// divide divides the work. Of the tensors that are where they were, only the rows
+// of tables are divided again.
+func (o *Optimizer) divide(same bool) {
+	p := &o.partition
+	workers := cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
+	if workers != p.workers || !same {
+		p.workers = workers
+		p.divide(o.task.params, o.places.order, unitSize(o.places.elements, workers))
+	}
+	if p.hasTables || len(o.task.tables) > 0 {
+		p.addTables(o.task.tables, unitSize(o.task.active, workers))
 	}
 }
 
-func unitSize(total, workers int) int {
-	if workers == 1 {
-		return total + 1
-	}
-	return min(max(total/workers/unitsPerWorker, smallestUnit), largestUnit)
-}
+// useful is how many workers the step is worth.
+func (o *Optimizer) useful() int { return min(o.partition.workers, 1+o.task.active/share) }
 
-// cutTensors divides the tensors, in their order in memory, into units of work of at
-// least size elements, the last one aside. It cuts where a cache line of theta
-// begins, so that neighbours in memory which share a line get the same worker.
-func (p *Optimizer) cutTensors(params []Param, size int) {
-	p.cuts = append(p.cuts[:0], cut{0, 0})
-	filled := 0 // elements since the last cut
-	for place, i := range p.order {
-		theta := params[i].Theta
-		start, _ := extent(theta)
-		first := int(-start%lineSize) / 4 // the first element that begins a line
-		at := 0
-		for {
-			next := at + max(size-filled, 0)
-			next = first + max(next-first+lineFloat-1, 0)/lineFloat*lineFloat
-			if next >= len(theta) {
-				break
-			}
-			p.cuts = append(p.cuts, cut{place, next})
-			at, filled = next, 0
-		}
-		filled += len(theta) - at
+// runPieces takes the step on a unit of work.
+func (o *Optimizer) runPieces(unit int) {
+	for _, piece := range o.partition.unit(unit) {
+		o.task.run(piece, o.places.elements, o.ZeroGrad)
 	}
-	p.cuts = append(p.cuts, cut{len(p.order), 0})
 }

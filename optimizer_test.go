@@ -1,12 +1,13 @@
 package kernel
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 	"weak"
@@ -86,6 +87,9 @@ func TestOptimizer(t *testing.T) {
 				withGOMAXPROCS(t, procs)
 				r := random(t, 21)
 				for i, o := range sets {
+					if o.Rho == 0 && o.Eps == 0 { // which Step refuses
+						o.Eps = 0x1p-149
+					}
 					tensors := newTensors(&r, &o, tensorSizes, i%2 == 0)
 					if i%3 == 0 {
 						slices.Reverse(tensors)
@@ -95,12 +99,14 @@ func TestOptimizer(t *testing.T) {
 					for j := range want {
 						states[j] = want[j].state()
 					}
-					opt := &Optimizer{Options: o, Workers: []int{0, 1, 2, 3, 8, 1 << 20}[i%6]}
+					opt := &Optimizer{Options: o, Workers: []int{0, 1, 2, 3, 8, 1 << 20}[i%6], LossScale: o.LossScale}
+					opt.Options.LossScale = 0
 					params := paramsOf(tensors, always)
 					for step := range 2 {
 						opt.Options.LR = o.LR / float64(1+step)
 						mustStep(t, opt, params)
 						one := opt.Options
+						one.LossScale = o.LossScale
 						for j, d := range want {
 							one.Update(d.theta, d.grad, states[j])
 						}
@@ -119,25 +125,21 @@ func TestOptimizer(t *testing.T) {
 
 // ---- A step, the plain way ----
 
+// plainGradient is the gradient of a tensor, of a table with each row once.
+func (p *Param) plainGradient() (grad []float32, rows []int) {
+	if p.Width == 0 || p.Grad == nil {
+		return p.Grad, nil
+	}
+	return CoalesceRows(p.Grad, p.Rows, p.Width)
+}
+
 // plainNorm is the norm of all gradients by the words of its contract.
-func plainNorm(p *Optimizer, params []Param) float64 {
-	scaleOf := func(param Param) float64 {
-		if s := param.options(p).LossScale; s != 0 {
-			return s
-		}
-		return 1
-	}
-	var scales []float64
-	for _, param := range params {
-		if len(param.Grad) > 0 {
-			scales = append(scales, scaleOf(param))
-		}
-	}
-	same := len(scales) > 0 && slices.Min(scales) == slices.Max(scales)
+func plainNorm(o *Optimizer, params []Param) float64 {
 	total := 0.0
 	for _, param := range params {
 		sum := 0.0
-		for block := range slices.Chunk(param.Grad, 4096) {
+		grad, _ := param.plainGradient()
+		for block := range slices.Chunk(grad, 4096) {
 			var lane [16]float64
 			for i, g := range block {
 				lane[i%16] += float64(float64(g) * float64(g))
@@ -148,48 +150,78 @@ func plainNorm(p *Optimizer, params []Param) float64 {
 			}
 			sum += (pairs[0] + pairs[2]) + (pairs[1] + pairs[3])
 		}
-		if !same {
-			sum /= scaleOf(param) * scaleOf(param)
-		}
 		total += sum
 	}
-	if same {
-		return math.Sqrt(total) / scales[0]
+	if o.LossScale != 0 {
+		return math.Sqrt(total) / o.LossScale
 	}
 	return math.Sqrt(total)
 }
 
+// plainOptions are those by which a tensor takes its steps.
+func plainOptions(o *Optimizer, p *Param) RMSProp {
+	r := *p.options(o)
+	if p.NoDecay {
+		r.WeightDecay = 0
+	}
+	if p.LRScale != 0 {
+		r.LR *= p.LRScale
+	}
+	r.LossScale = o.LossScale
+	return r
+}
+
 // plainStep is what Step does, as a loop over RMSProp.Update, without any check.
-func plainStep(p *Optimizer, params []Param) (report Report) {
+func plainStep(o *Optimizer, params []Param) (report Report) {
 	factor := 1.0
-	if p.ClipNorm != 0 || p.SkipNonFinite {
-		report.Norm = plainNorm(p, params)
-		report.Skipped = math.IsNaN(report.Norm) || math.IsInf(report.Norm, 0) || p.SkipNonFinite && report.Norm >= 0x1p64
-		if p.ClipNorm != 0 {
-			factor = min(1, p.ClipNorm/(report.Norm+1e-6))
+	if o.ClipNorm != 0 || o.SkipNonFinite {
+		report.Norm = plainNorm(o, params)
+		report.Skipped = math.IsNaN(report.Norm) || math.IsInf(report.Norm, 0) || o.SkipNonFinite && report.Norm >= 0x1p64
+		if o.ClipNorm != 0 {
+			factor = min(1, o.ClipNorm/(report.Norm+1e-6))
+		}
+		for i, param := range params {
+			notFinite := func(x float32) bool { return x-x != 0 }
+			if grad, _ := param.plainGradient(); slices.ContainsFunc(grad, notFinite) {
+				report.NonFinite = param.name(i)
+				break
+			}
 		}
 	}
 	for i := range params {
 		param := &params[i]
+		if param.State == nil {
+			param.State = new(State)
+		}
 		if param.Grad == nil && len(param.Theta) > 0 {
 			continue
 		}
-		o := param.options(p)
-		if param.State == nil {
-			param.State = o.NewState(len(param.Theta))
+		r := plainOptions(o, param)
+		if len(param.State.MeanSquare) != len(param.Theta) {
+			*param.State = *r.NewState(len(param.Theta))
 		}
 		st := param.State
+		grad, rows := param.plainGradient()
 		switch {
 		case report.Skipped:
+		case factor == 1 && param.Width == 0:
+			r.Update(param.Theta, grad, st)
 		case factor == 1:
-			o.Update(param.Theta, param.Grad, st)
+			r.UpdateRows(param.Theta, grad, st, rows, param.Width)
 		default:
 			st.Step++
-			k := o.rounded(factor, st.Step)
-			c := k.call(param.Theta, param.Grad, st)
-			c.run(c.n)
+			k := r.rounded(factor, st.Step)
+			if param.Width == 0 {
+				c := k.call(param.Theta, grad, st)
+				c.run(c.n)
+			}
+			for i, row := range rows {
+				in := func(x []float32) []float32 { return part(x, row*param.Width, (row+1)*param.Width) }
+				c := k.call(in(param.Theta), grad[i*param.Width:][:param.Width], &State{0, in(st.MeanSquare), in(st.MeanGrad), in(st.MomentumBuffer)})
+				c.run(c.n)
+			}
 		}
-		if p.ZeroGrad {
+		if o.ZeroGrad {
 			clear(param.Grad)
 		}
 	}
@@ -241,7 +273,12 @@ type script struct {
 	p      Optimizer
 	params []Param
 	own    []*RMSProp
+	made   map[uintptr]madeState // by address of Theta
 }
+
+// madeState is of a Theta of n elements whose state the last step has made, and so
+// many steps before it.
+type madeState struct{ n, times int }
 
 // newScript begins with a few tensors.
 func newScript(choose func(n int) int) *script {
@@ -266,7 +303,6 @@ func (s *script) options() RMSProp {
 	o.Momentum = []float64{0, 0.9, 0.5}[s.choose(3)]
 	o.Nesterov = s.choose(2) == 0
 	o.WeightDecay = []float64{0, 0.01}[s.choose(2)]
-	o.LossScale = []float64{0, 1, 1024, 3}[s.choose(4)]
 	o.ClipValue = []float64{0, 0.25}[s.choose(2)]
 	o.Maximize = s.choose(4) == 0
 	o.BiasCorrection = s.choose(2) == 0
@@ -282,13 +318,41 @@ func (s *script) add() {
 		param.Options = &o
 		s.own = append(s.own, &o)
 	}
+	param.NoDecay = s.choose(4) == 0
+	param.LRScale = []float64{0, 0, 0.5, 2}[s.choose(4)]
+	if s.choose(3) == 0 {
+		param.Width = []int{1, 7, 48}[s.choose(3)]
+		param.Theta = param.Theta[:n-n%param.Width]
+		s.rows(&param)
+	}
 	s.params = append(s.params, param)
+}
+
+// rows draws the rows of a table's gradient, some of them twice.
+func (s *script) rows(p *Param) {
+	n := len(p.Theta) / p.Width
+	p.Rows = nil
+	if n > 0 {
+		p.Rows = make([]int, s.choose(2*n+1))
+	}
+	for i := range p.Rows {
+		p.Rows[i] = s.random.intn(n)
+	}
+	if s.choose(2) == 0 {
+		slices.Sort(p.Rows)
+	}
+	if s.choose(3) == 0 {
+		p.Rows = slices.Compact(p.Rows)
+	}
+	p.Grad = s.fill(make([]float32, len(p.Rows)*p.Width))
 }
 
 // change draws one change.
 func (s *script) change() {
 	p := &s.p
-	switch s.choose(20) {
+	switch s.choose(24) {
+	case 8:
+		p.LossScale = []float64{0, 1, 1024, 3}[s.choose(4)]
 	case 0:
 		p.Options.LR /= 2
 	case 1:
@@ -324,12 +388,16 @@ func (s *script) change() {
 	case 0:
 		param.Theta = slices.Clone(param.Theta)
 	case 1, 2:
-		param.Grad = s.fill(make([]float32, n))
+		if param.Width != 0 {
+			s.rows(param)
+		} else {
+			param.Grad = s.fill(make([]float32, n))
+		}
 	case 3, 4:
 		param.Grad = nil
 	case 5: // an infinity or a huge gradient
 		if len(param.Grad) > 0 {
-			param.Grad[s.choose(n)] = []float32{inf, nan, 0x1p64, 1e30}[s.choose(4)]
+			param.Grad[s.choose(len(param.Grad))] = []float32{inf, nan, 0x1p64, 1e30}[s.choose(4)]
 		}
 	case 6: // another state with the same content
 		if st != nil {
@@ -339,6 +407,10 @@ func (s *script) change() {
 		}
 	case 7:
 		param.State = nil
+	case 13:
+		if st != nil {
+			param.options(p).Adapt(st)
+		}
 	case 8:
 		j := s.choose(len(s.params))
 		s.params[i], s.params[j] = s.params[j], s.params[i]
@@ -346,18 +418,18 @@ func (s *script) change() {
 		s.params = slices.Delete(s.params, i, i+1)
 	case 10: // gradients change places
 		for j := range s.params {
-			if other := &s.params[j]; len(other.Theta) == n && j != i {
+			if other := &s.params[j]; len(other.Theta) == n && j != i && param.Width+other.Width == 0 {
 				param.Grad, other.Grad = other.Grad, param.Grad
 			}
 		}
 	case 11: // shared, which ZeroGrad forbids
 		for j := range s.params {
-			if other := &s.params[j]; !s.p.ZeroGrad && len(other.Theta) == n && j != i {
+			if other := &s.params[j]; !s.p.ZeroGrad && len(other.Theta) == n && j != i && param.Width+other.Width == 0 {
 				param.Grad = other.Grad
 			}
 		}
 	case 12: // shrinks
-		if n > 1 && st != nil && len(param.Grad) == n {
+		if n > 1 && !st.isNew() && len(param.Grad) == n && param.Width == 0 {
 			m := n - 1
 			param.Theta, param.Grad, st.MeanSquare = param.Theta[:m], param.Grad[:m], st.MeanSquare[:m]
 			st.MeanGrad, st.MomentumBuffer = st.MeanGrad[:min(m, len(st.MeanGrad))], st.MomentumBuffer[:min(m, len(st.MomentumBuffer))]
@@ -371,7 +443,7 @@ func (s *script) change() {
 			}
 		}
 		// A buffer that the state was made without.
-		if st := param.State; st != nil && param.options(p).Momentum != 0 && len(st.MomentumBuffer) == 0 {
+		if st := param.State; !st.isNew() && param.options(p).Momentum != 0 && len(st.MomentumBuffer) == 0 {
 			st.MomentumBuffer = make([]float32, len(param.Theta))
 		}
 	}
@@ -395,6 +467,26 @@ func (s *script) spoil() (restore func()) {
 		}
 	}
 	n := len(param.Theta)
+	if param.Width != 0 {
+		if len(param.Grad) == 0 {
+			return nil
+		}
+		param.Rows = slices.Clone(param.Rows)
+		row := &param.Rows[s.choose(len(param.Rows))]
+		switch s.choose(5) {
+		case 0:
+			*row = -1
+		case 1:
+			*row = n / param.Width
+		case 2:
+			param.Grad = append(slices.Clone(param.Grad), 0)
+		case 3:
+			param.Width = 0
+		case 4:
+			param.LRScale = -1
+		}
+		return restore
+	}
 	switch s.choose(10) {
 	case 0:
 		param.Grad = make([]float32, n+1)
@@ -414,7 +506,7 @@ func (s *script) spoil() (restore func()) {
 			param.Grad = other.Theta[:n]
 		}
 	case 5:
-		withState(func(st *State) { st.MeanSquare = append(slices.Clone(st.MeanSquare), 0) })
+		withState(func(st *State) { st.MeanSquare = make([]float32, n+1) })
 	case 6:
 		withState(func(st *State) { st.MeanGrad = append(slices.Clone(st.MeanGrad), 0) })
 	case 7:
@@ -448,14 +540,43 @@ func (s *script) step(t testing.TB, where any) {
 	} else if restore != nil {
 		restore()
 	}
-	want := cloneParams(s.params)
-	// Shared gradients are shared in the copy, too.
+	// A state that is thrown away as soon as it was made, twice, is missed.
+	again := false
+	for i := range s.params {
+		p := &s.params[i]
+		m := s.made[address(p.Theta)]
+		again = again || m.times > 1 && m.n == len(p.Theta) && p.State.isNew() && !p.idle()
+	}
+	if again {
+		before := cloneParams(s.params)
+		if _, err := s.p.Step(s.params); err == nil || !strings.Contains(err.Error(), ".State = nil, want the State that the last step made") {
+			t.Fatalf("%v: %v, though a state was thrown away", where, err)
+		}
+		requireSameParams(t, fmt.Sprint(where, ": after a state was thrown away"), s.params, before)
+		for i := range s.params {
+			if p := &s.params[i]; p.State.isNew() && !p.idle() {
+				p.State = p.options(&s.p).NewState(len(p.Theta))
+			}
+		}
+	}
+	before := s.made
+	s.made = map[uintptr]madeState{}
+	for _, p := range s.params {
+		if p.State.isNew() && !p.idle() && len(p.Theta) > 0 {
+			m := madeState{len(p.Theta), 1}
+			if b := before[address(p.Theta)]; b.n == m.n {
+				m.times += b.times
+			}
+			s.made[address(p.Theta)] = m
+		}
+	}
+	want := cloneParams(s.params) // in which shared gradients are copied twice
 	wantReport := plainStep(&s.p, want)
 	report, err := s.p.Step(s.params)
 	if err != nil {
 		t.Fatalf("%v: %v", where, err)
 	}
-	if math.Float64bits(report.Norm) != math.Float64bits(wantReport.Norm) && report.Norm == report.Norm || report.Skipped != wantReport.Skipped {
+	if math.Float64bits(report.Norm) != math.Float64bits(wantReport.Norm) && report.Norm == report.Norm || report.Skipped != wantReport.Skipped || report.NonFinite != wantReport.NonFinite {
 		t.Fatalf("%v: %+v, want %+v", where, report, wantReport)
 	}
 	if report.Skipped { // states are made all the same
@@ -515,268 +636,6 @@ func FuzzStep(f *testing.F) {
 	})
 }
 
-// ---- States ----
-
-func TestOptimizerMakesStates(t *testing.T) {
-	o := TensorFlow()
-	o.Centered, o.Momentum = true, 0.5
-	plain := Keras()
-	for _, together := range []bool{false, true} {
-		r := random(t, 22)
-		tensors := newTensors(&r, &o, append(tensorSizes, long, 3*share), together)
-		params := paramsOf(tensors, func(i int) bool { return i%5 == 2 })
-		params[4].Options = &plain
-		idle := len(params) - 1
-		params[idle].Grad = nil
-		want := cloneParams(params)
-		opt := &Optimizer{Options: o, Workers: 3}
-		for range 3 {
-			mustStep(t, opt, params)
-			plainStep(opt, want)
-		}
-		requireSameParams(t, "made", params, want)
-		if params[idle].State != nil {
-			t.Error("a state was made for a tensor without gradient")
-		}
-		var all []span
-		for i, param := range params[:idle] {
-			st := param.State
-			if n := len(param.Theta); n >= long && i%5 != 2 {
-				places := map[uintptr]bool{}
-				slices := 0
-				for _, x := range [][]float32{param.Theta, st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
-					if len(x) > 0 {
-						slices++
-						places[address(x)%pageSize] = true
-					}
-				}
-				if len(places) != slices {
-					t.Errorf("tensor %d of %d elements: its slices lie at %v in their pages", i, n, places)
-				}
-			}
-			if i%5 == 2 {
-				if st.Step != 3 || address(st.MeanSquare) != address(tensors[i].s) {
-					t.Errorf("tensor %d: its state was not used", i)
-				}
-				continue
-			}
-			for kind, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
-				if cap(x) != len(x) {
-					t.Errorf("tensor %d: append to the state would write to another", i)
-				}
-				if len(x) > 0 && address(x)%lineSize != address(param.Theta)%lineSize {
-					t.Errorf("tensor %d: slice %d of its state lies %d bytes into a cache line, theta %d",
-						i, kind, address(x)%lineSize, address(param.Theta)%lineSize)
-				}
-				all = appendSpan(all, x, i, true)
-			}
-		}
-		sortSpans(all)
-		for i := 1; i < len(all); i++ {
-			if (all[i-1].end-1)/lineSize >= all[i].start/lineSize {
-				t.Errorf("states of tensors %d and %d share a cache line", all[i-1].slice, all[i].slice)
-			}
-		}
-	}
-}
-
-// Momentum may be switched off and on where the state has the buffer, which
-// then goes on from the last step; where it has none, that is an error.
-func TestOptimizerMomentumSchedule(t *testing.T) {
-	for _, preset := range []RMSProp{Keras(), PyTorch()} {
-		for _, nesterov := range []bool{false, true} {
-			o := preset
-			o.Momentum, o.Nesterov = 0.9, nesterov
-			opt := &Optimizer{Options: o, Workers: 1}
-			params := []Param{{Theta: []float32{1, 2}, Grad: []float32{3, -4}}}
-			mustStep(t, opt, params)
-
-			opt.Options.Momentum = 0
-			before := cloneParams(params)
-			mustStep(t, opt, params)
-			// What momentum off gives by itself, and a buffer that holds that step.
-			plain := o
-			plain.Momentum = 0
-			st := before[0].State
-			plain.Update(before[0].Theta, before[0].Grad, &State{MeanSquare: st.MeanSquare})
-			requireSame(t, "theta without momentum", params[0].Theta, before[0].Theta)
-			requireSame(t, "s without momentum", params[0].State.MeanSquare, st.MeanSquare)
-			unit := RMSProp{LR: o.LR, Rho: o.Rho, Eps: o.Eps, EpsOutside: o.EpsOutside, LROutside: o.LROutside, Momentum: 0.9}
-			zero := &State{MeanSquare: []float32{9 * float32(1-o.Rho), 16 * float32(1-o.Rho)}, MomentumBuffer: make([]float32, 2)}
-			unit.Update(make([]float32, 2), before[0].Grad, zero)
-			requireSame(t, "buffer without momentum", params[0].State.MomentumBuffer, zero.MomentumBuffer)
-
-			opt.Options.Momentum = 0.5
-			want := cloneParams(params)
-			half := opt.Options
-			half.Update(want[0].Theta, want[0].Grad, want[0].State)
-			mustStep(t, opt, params)
-			requireSameParams(t, "momentum again", params, want)
-		}
-	}
-
-	opt := &Optimizer{Options: Keras()}
-	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
-	mustStep(t, opt, params)
-	opt.Options.Momentum = 0.9
-	requireStepError(t, opt, params, "len(params[0].State.MomentumBuffer) = 0, want 1 (len(Theta)) with Momentum = 0.9")
-}
-
-// ---- Work ----
-
-// No cache line of the thetas and of the states that Step makes is
-// written by two units of work, wherever the thetas lie.
-func TestOptimizerCacheLines(t *testing.T) {
-	r := random(t, 23)
-	rounds := 200
-	if testing.Short() {
-		rounds = 30
-	}
-	for round := range rounds {
-		o := Keras()
-		o.Centered = round%2 == 0
-		o.Momentum = float64(round%3) / 4
-		memory := make([]float32, 60_000)
-		var params []Param
-		for at := r.intn(40); ; {
-			n := []int{r.intn(4), r.intn(40), r.intn(20_000)}[r.intn(3)]
-			if at+n > len(memory) {
-				break
-			}
-			params = append(params, Param{Theta: memory[at : at+n], Grad: make([]float32, n)})
-			at += n + r.intn(3)*r.intn(30)
-		}
-		for i := range params { // in any order
-			j := r.intn(i + 1)
-			params[i], params[j] = params[j], params[i]
-		}
-		opt := &Optimizer{Options: o, Workers: 2}
-		mustStep(t, opt, params)
-		for range 2 {
-			owner := map[uintptr]int{}
-			elements, empty := 0, 0
-			for unit, from := range opt.cuts[:len(opt.cuts)-1] {
-				to := opt.cuts[unit+1]
-				for place := from.tensor; place <= min(to.tensor, len(opt.order)-1); place++ {
-					param := params[opt.order[place]]
-					start, end := 0, len(param.Theta)
-					if place == from.tensor {
-						start = from.at
-					}
-					if place == to.tensor {
-						end = to.at
-					}
-					elements += end - start
-					if len(param.Theta) == 0 {
-						if unit != len(opt.cuts)-2 {
-							t.Fatal("a tensor without elements is not in the last unit")
-						}
-						empty++
-					}
-					for _, x := range [][]float32{param.Theta, param.State.MeanSquare, param.State.MeanGrad, param.State.MomentumBuffer} {
-						if x = part(x, start, end); len(x) == 0 {
-							continue
-						}
-						first, behind := extent(x)
-						for line := first / lineSize; line <= (behind-1)/lineSize; line++ {
-							if before, ok := owner[line]; ok && before != unit {
-								t.Fatalf("units %d and %d write to one cache line", before, unit)
-							}
-							owner[line] = unit
-						}
-					}
-				}
-			}
-			for _, param := range params {
-				elements -= len(param.Theta)
-				if len(param.Theta) == 0 {
-					empty--
-				}
-			}
-			if elements != 0 || empty != 0 {
-				t.Fatalf("%d elements and %d empty tensors too many in %d units", elements, empty, len(opt.cuts)-1)
-			}
-			opt.cutTensors(params, 1+r.intn(500)) // and once more in smaller units
-		}
-	}
-}
-
-// The last unit of work is short against all the others, and there are units
-// for all, of one large tensor as of many small ones.
-func TestOptimizerUnits(t *testing.T) {
-	for _, test := range []struct{ tensors, size, workers, least, most int }{
-		{1, 8 << 20, 2, 128, 128}, {1, 4 << 20, 2, 64, 64}, {1, 4 << 20, 1, 1, 1}, {10_000, 100, 2, 60, 64}, {10_000, 100, 8, 200, 256},
-		{3, 1 << 20, 4, 128, 128}, {1, 100, 8, 1, 1}, {1000, 1, 8, 1, 1}, {300, 100, 8, 7, 8},
-	} {
-		var params []Param
-		for range test.tensors {
-			params = append(params, Param{Theta: make([]float32, test.size), Grad: make([]float32, test.size)})
-		}
-		opt := &Optimizer{Options: Keras(), Workers: test.workers}
-		for range 2 {
-			mustStep(t, opt, params)
-			if units := len(opt.cuts) - 1; units < test.least || units > test.most {
-				t.Errorf("%+v: %d units", test, units)
-			}
-			opt.Workers = 3 - 2*min(1, test.workers-1) // 3 for one worker, else 1
-			mustStep(t, opt, params)
-			if units := len(opt.cuts) - 1; opt.Workers == 1 && units != 1 || opt.Workers == 3 && units == 1 {
-				t.Errorf("%+v: %d units for %d workers from then on", test, units, opt.Workers)
-			}
-			opt.Workers = test.workers
-		}
-	}
-}
-
-// A step starts as many goroutines as it has use for: one less than there are
-// workers, and none for one worker or little work.
-func TestOptimizerGoroutines(t *testing.T) {
-	for _, test := range []struct{ tensors, size, idle, workers, want, norm int }{
-		{1, 1 << 20, 0, 1, 0, 0}, {1, 1 << 20, 0, 2, 1, 1}, {1, 1 << 20, 0, 3, 2, 2}, {1, 1 << 20, 0, 8, 7, 7},
-		{1, share - 1, 0, 8, 0, 0}, {1, 2*share - 1, 0, 8, 1, 0}, {1000, 1, 0, 8, 0, 0}, {1000, 100, 0, 4, 3, 3},
-		{1000, 100, 999, 4, 0, 0}, // one has a gradient
-		{0, 0, 0, 4, 0, 0},
-	} {
-		var params []Param
-		for i := range test.tensors {
-			param := Param{Theta: make([]float32, test.size), Grad: make([]float32, test.size)}
-			if i < test.idle {
-				param.Grad = nil
-			}
-			params = append(params, param)
-		}
-		opt := &Optimizer{Options: Keras(), Workers: test.workers}
-		mustStep(t, opt, params) // makes help
-		help := opt.crew.help
-		var started atomic.Int64
-		opt.crew.help = func() {
-			started.Add(1)
-			help()
-		}
-		mustStep(t, opt, params)
-		if n := int(started.Load()); n != test.want {
-			t.Errorf("%+v: %d goroutines started", test, n)
-		}
-		opt.ClipNorm = 1 // another round of work, for the norm
-		started.Store(0)
-		mustStep(t, opt, params)
-		if n := int(started.Load()); n != test.want+test.norm {
-			t.Errorf("%+v: with ClipNorm %d goroutines started", test, n)
-		}
-	}
-}
-
-func TestOptimizerWorkersDefault(t *testing.T) {
-	for _, procs := range []int{1, 3} {
-		withGOMAXPROCS(t, procs)
-		opt := &Optimizer{Options: Keras()}
-		mustStep(t, opt, []Param{{Theta: make([]float32, 100_000), Grad: make([]float32, 100_000)}})
-		if want := runtime.GOMAXPROCS(0); opt.workers != want { // always 1 on wasm
-			t.Errorf("%d workers with GOMAXPROCS = %d", opt.workers, want)
-		}
-	}
-}
-
 // ---- Errors ----
 
 // requireStepError wants an *ArgumentError of these lines, and nothing written.
@@ -829,7 +688,7 @@ func TestOptimizerErrors(t *testing.T) {
 				"len(params[2].State.MomentumBuffer) = 9, want 10 (len(Theta)) with Momentum = 0"}},
 		{func(p *Optimizer, params []Param) { params[1].Grad = []float32{}; params[2].State.MomentumBuffer = nil },
 			[]string{"len(params[1].Grad) = 0, want 10 (len(Theta))",
-				"len(params[2].State.MomentumBuffer) = 0, want 10 (len(Theta)) with Momentum = 0.9"}},
+				"len(params[2].State.MomentumBuffer) = 0, want 10 (len(Theta)) with Momentum = 0.9; Adapt adds it"}},
 		{func(p *Optimizer, params []Param) { params[1].Theta = nil },
 			[]string{"len(params[1].Grad) = 10, want 0 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanGrad = at(90) },
@@ -880,6 +739,7 @@ func TestOptimizerErrors(t *testing.T) {
 			opt.Options.Momentum = 0.9
 			if known {
 				mustStep(t, opt, params)
+				mustStep(t, opt, params)
 				params[1].State = nil
 			}
 			if i == 5 { // whose options have no momentum
@@ -897,124 +757,6 @@ func TestOptimizerErrors(t *testing.T) {
 			mustStep(t, opt, params)
 			requireSameParams(t, fmt.Sprint("after ", test.want), params, want)
 		}
-	}
-}
-
-// What a step has found out does not hold for tensors that lie elsewhere, even
-// where only one has moved into what belongs to another.
-func TestOptimizerMovedIntoAnother(t *testing.T) {
-	newParams := func() []Param {
-		memory := make([]float32, 80)
-		take := func() (x []float32) { x, memory = memory[:4:4], memory[4:]; return x }
-		o := RMSProp{Centered: true, Momentum: 0.5}
-		var params []Param
-		for range 4 {
-			params = append(params, Param{Theta: take(), Grad: take(),
-				State: &State{MeanSquare: take(), MeanGrad: take(), MomentumBuffer: take()}, Options: &o})
-		}
-		return params
-	}
-	place := func(params []Param, slice int) *[]float32 {
-		q := &params[slice/slicesPerTensor]
-		return [...]*[]float32{&q.Theta, &q.Grad, &q.State.MeanSquare, &q.State.MeanGrad, &q.State.MomentumBuffer}[slice%slicesPerTensor]
-	}
-	for i := range 4 * slicesPerTensor {
-		for j := range 4 * slicesPerTensor {
-			if i == j || i%slicesPerTensor == 1 && j%slicesPerTensor == 1 {
-				continue
-			}
-			opt, params := &Optimizer{}, newParams()
-			mustStep(t, opt, params)
-			own := *place(params, i)
-			*place(params, i) = *place(params, j)
-			if _, err := opt.Step(params); err == nil {
-				t.Errorf("slice %d lies where slice %d does, and no error", i, j)
-			}
-			*place(params, i) = own
-			mustStep(t, opt, params)
-		}
-	}
-}
-
-// With ZeroGrad: a gradient that was away returns to where another is now.
-func TestOptimizerGradientReturns(t *testing.T) {
-	a, b := []float32{1}, []float32{2}
-	params := []Param{{Theta: []float32{1}, Grad: a}, {Theta: []float32{1}, Grad: b}}
-	opt := &Optimizer{Options: Keras(), ZeroGrad: true}
-	mustStep(t, opt, params)
-	params[0].Grad, params[1].Grad = nil, a
-	mustStep(t, opt, params)
-	params[0].Grad = a
-	requireStepError(t, opt, params, "params[1].Grad overlaps params[0].Grad from byte 0 on, want memory of its own")
-	opt.ZeroGrad = false
-	mustStep(t, opt, params)
-	opt.ZeroGrad = true
-	if _, err := opt.Step(params); err == nil {
-		t.Error("no error for a shared gradient once ZeroGrad is on")
-	}
-	params[0].Grad = b
-	mustStep(t, opt, params)
-	params[0].Theta, params[0].Grad = []float32{1}, a // the theta moves, too
-	if _, err := opt.Step(params); err == nil {
-		t.Error("no error for a shared gradient where a theta has moved")
-	}
-}
-
-// Tensors that grow where they lie may reach into another.
-func TestOptimizerGrowsIntoAnother(t *testing.T) {
-	memory := make([]float32, 40)
-	params := func(n int) []Param {
-		return []Param{{Theta: memory[:n], Grad: memory[10:][:n], State: &State{MeanSquare: memory[20:][:n]}},
-			{Theta: memory[4:6], Grad: make([]float32, 2), State: &State{MeanSquare: memory[30:32]}}}
-	}
-	opt := &Optimizer{Options: Keras()}
-	mustStep(t, opt, params(3))
-	mustStep(t, opt, params(4))
-	requireStepError(t, opt, params(5), "params[1].Theta overlaps params[0].Theta from byte 16 on, want memory of its own")
-	mustStep(t, opt, params(4))
-}
-
-// Memory that a state has left may be a gradient's.
-func TestOptimizerStateLeaves(t *testing.T) {
-	s := make([]float32, 4)
-	params := []Param{{Theta: make([]float32, 4), Grad: make([]float32, 4), State: &State{MeanSquare: s}},
-		{Theta: make([]float32, 4), Grad: make([]float32, 4)}}
-	opt := &Optimizer{Options: Keras()}
-	mustStep(t, opt, params)
-	params[0].State, params[0].Grad = nil, nil
-	params[1].Grad = s
-	mustStep(t, opt, params)
-	if params[1].State.Step != 2 {
-		t.Errorf("Step = %d, want 2", params[1].State.Step)
-	}
-}
-
-// Gradients that come and go, or move, do not have all the rest checked again.
-func TestOptimizerRemembers(t *testing.T) {
-	opt := &Optimizer{Options: Keras()}
-	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}, {Theta: []float32{1}, Grad: []float32{1}}}
-	mustStep(t, opt, params)
-	opt.written[0].slice += 1000 // a mark, that to learn anew would remove
-	params[0].Grad = nil
-	mustStep(t, opt, params)
-	params[0].Grad = []float32{3}
-	mustStep(t, opt, params)
-	opt.ZeroGrad = true
-	mustStep(t, opt, params)
-	opt.grads[0].slice += 1000
-	mustStep(t, opt, params)
-	if len(opt.moved) > 0 || opt.grads[0].slice < 1000 {
-		t.Error("gradients that have not moved were learnt anew")
-	}
-	opt.Options.LR, opt.Workers, opt.ClipNorm = 1, 2, 1
-	mustStep(t, opt, params)
-	if opt.written[0].slice < 1000 {
-		t.Error("all was learnt anew")
-	}
-	params[0].Theta = []float32{1}
-	mustStep(t, opt, params)
-	if opt.written[0].slice >= 1000 {
-		t.Error("a theta that has moved was not learnt")
 	}
 }
 
@@ -1087,34 +829,25 @@ func TestOptimizerKeepsNothing(t *testing.T) {
 func TestOptimizerNorm(t *testing.T) {
 	r := random(t, 25)
 	tensors := newTensors(&r, &RMSProp{}, append(tensorSizes, 5*normBlock, normBlock, normBlock+1, 70*normBlock), true)
-	double, third := Keras(), Keras()
-	double.LossScale, third.LossScale = 2, 1.0/3
-	for _, options := range [][]*RMSProp{{nil}, {&double}, {nil, &double, &third}} {
+	for _, scale := range []float64{0, 2, 1.0 / 3} {
 		for _, extreme := range []float32{1, 1e30, 1e-30, 0x1p-149} {
 			params := paramsOf(tensors, always)
-			for i := range params {
-				params[i].Options = options[i%len(options)]
-				if i == 3 {
-					params[i].Grad = nil
-				} else if i == 4 {
-					params[i].Grad = slices.Clone(params[i].Grad)
-					params[i].Grad[7] *= extreme
-				}
-			}
-			reference := &Optimizer{Options: Keras(), ClipNorm: 1}
+			params[3].Grad = nil
+			params[4].Grad = slices.Clone(params[4].Grad)
+			params[4].Grad[7] *= extreme
+			reference := &Optimizer{Options: Keras(), ClipNorm: 1, LossScale: scale}
 			want := plainNorm(reference, params)
 			exact := 0.0
 			for _, param := range params {
-				scale := param.options(reference).lossScale()
 				for _, g := range param.Grad {
-					exact += float64(g) / scale * float64(g) / scale
+					exact += float64(g) * float64(g)
 				}
 			}
-			if math.Abs(want-math.Sqrt(exact)) > 1e-12*want {
-				t.Fatalf("norm %v, want %v", want, math.Sqrt(exact))
+			if exact = math.Sqrt(exact) / cmp.Or(scale, 1); math.Abs(want-exact) > 1e-12*want {
+				t.Fatalf("norm %v, want %v", want, exact)
 			}
 			for _, workers := range []int{1, 2, 3, 8} {
-				opt := &Optimizer{Options: Keras(), Workers: workers, ClipNorm: 1}
+				opt := &Optimizer{Options: Keras(), Workers: workers, ClipNorm: 1, LossScale: scale}
 				for range 3 {
 					if got := mustStep(t, opt, params).Norm; got != want {
 						t.Errorf("%d workers: norm %v, want %v", workers, got, want)
@@ -1128,7 +861,7 @@ func TestOptimizerNorm(t *testing.T) {
 		t.Errorf("norm %v, which nobody has asked for", report.Norm)
 	}
 	// Of one element it is exact.
-	opt.ClipNorm, opt.Options.LossScale = math.Inf(1), 3
+	opt.ClipNorm, opt.LossScale = math.Inf(1), 3
 	one := []Param{{Theta: []float32{1}, Grad: []float32{-0.1}}}
 	want := float64(float32(0.1)) / 3
 	if got := mustStep(t, opt, one).Norm; got != want {
@@ -1156,7 +889,7 @@ func TestOptimizerSkips(t *testing.T) {
 			for _, workers := range []int{1, 2, 3, 8} {
 				for _, at := range []int{0, n - 1, n} {
 					opt := &Optimizer{Options: Keras(), Workers: workers, ClipNorm: test.clip, SkipNonFinite: test.skip, ZeroGrad: zero}
-					opt.Options.LossScale = test.scale
+					opt.LossScale = test.scale
 					params := []Param{{Theta: []float32{1, 2}, Grad: make([]float32, 2)},
 						{Theta: make([]float32, n), Grad: make([]float32, n)}, {Theta: []float32{3}, Grad: make([]float32, 1)}}
 					mustStep(t, opt, params)
@@ -1186,6 +919,24 @@ func TestOptimizerSkips(t *testing.T) {
 	}
 }
 
+// The report names the first tensor that is not finite, whichever it is.
+func TestOptimizerNonFinite(t *testing.T) {
+	opt := &Optimizer{Options: Keras(), SkipNonFinite: true}
+	params := []Param{{Theta: []float32{1}, Grad: []float32{nan}}, {Name: "frozen", Theta: []float32{1}},
+		{Name: "huge", Theta: []float32{1}, Grad: []float32{math.MaxFloat32}}, {Name: "w", Theta: []float32{1, 2}, Grad: []float32{1, -inf}},
+		{Theta: []float32{1}, Grad: []float32{inf}}}
+	for _, want := range []string{"params[0]", "w", "params[4]", ""} {
+		if report := mustStep(t, opt, params); report.NonFinite != want || !report.Skipped {
+			t.Errorf("%+v, want NonFinite %q", report, want)
+		}
+		for i := range params {
+			if params[i].name(i) == want {
+				params[i].Grad = make([]float32, len(params[i].Theta))
+			}
+		}
+	}
+}
+
 // Against torch.nn.utils.clip_grad_norm_ and then each framework's formula, in float64.
 func TestOptimizerClipNormParity(t *testing.T) {
 	const steps, clip, bound = 50, 0.5, 2.0
@@ -1194,7 +945,7 @@ func TestOptimizerClipNormParity(t *testing.T) {
 		for _, scale := range []float64{1, 3} {
 			r := random(t, 26)
 			opt := &Optimizer{Options: f.preset, ClipNorm: clip, Workers: 2}
-			opt.Options.LossScale = scale
+			opt.LossScale = scale
 			var params []Param
 			var refs [][]reference
 			var largest [][]float64
@@ -1254,4 +1005,184 @@ func TestOptimizerClipsToNothing(t *testing.T) {
 	if params[0].Theta[0] != 1 || params[0].State.MeanSquare[0] != 0 {
 		t.Errorf("theta = %v, state %v", params[0].Theta, params[0].State)
 	}
+}
+
+// ---- What differs between tensors ----
+
+// A Param that is made again in each step loses its State. The first two times that
+// may be on purpose.
+func TestOptimizerParamInLoop(t *testing.T) {
+	theta, other := []float32{1, 2}, []float32{3}
+	opt := &Optimizer{Options: Keras()}
+	for step := range 6 {
+		params := []Param{{Name: "other", Theta: other, Grad: []float32{1}}, {Name: "w", Theta: theta, Grad: []float32{1, 1}}}
+		if step%2 != 0 {
+			params[0], params[1] = params[1], params[0]
+		}
+		if step < 2 {
+			mustStep(t, opt, params)
+			continue
+		}
+		requireStepError(t, opt, params, params[0].Name+".State = nil, want the State that the last step made for this Theta: keep the Param",
+			params[1].Name+".State = nil, want the State that the last step made for this Theta: keep the Param")
+	}
+	params := []Param{{Theta: theta, Grad: []float32{1, 1}}, {Theta: other, Grad: []float32{1}}}
+	for i := range params {
+		params[i].State = opt.Options.NewState(len(params[i].Theta))
+	}
+	mustStep(t, opt, params)
+	params[0].State = nil // begins again on purpose
+	mustStep(t, opt, params)
+	mustStep(t, opt, params)
+	params[0].State = nil
+	mustStep(t, opt, params)
+}
+
+// A schedule and a loss scale reach all tensors.
+func TestOptimizerRelativeOptions(t *testing.T) {
+	own := PyTorch()
+	opt := &Optimizer{Options: Keras(), ClipNorm: math.Inf(1)}
+	opt.Options.WeightDecay = 0.25
+	var params []Param
+	for i := range 6 {
+		p := Param{Theta: []float32{1, 2}, Grad: []float32{3, -4}, NoDecay: i%2 == 1, LRScale: []float64{0, 0.5, 3}[i%3]}
+		if i > 3 {
+			p.Options = &own
+		}
+		params = append(params, p)
+	}
+	want := cloneParams(params)
+	for step := range 5 {
+		mustStep(t, opt, params)
+		plainStep(opt, want)
+		requireSameParams(t, step, params, want)
+		opt.Options.LR /= 2
+		opt.LossScale = float64(step)
+	}
+
+	if got := mustStep(t, opt, params).Norm; got != math.Sqrt(6*25)/4 {
+		t.Errorf("norm %v", got)
+	}
+	before := params
+	for _, test := range []struct {
+		change func()
+		want   string
+	}{
+		{func() { opt.LossScale = -1 }, "LossScale = -1, want a number in [2^-126, 2^126], or 0 for none"},
+		{func() { opt.Options.LossScale = 2 }, "Options.LossScale = 2, want 0, and the Optimizer's LossScale, which all tensors have"},
+		{func() { own.LossScale = 3 }, "params[4].Options.LossScale = 3, want 0, and the Optimizer's LossScale, which all tensors have"},
+		{func() { opt.Options.Rho, opt.Options.Eps = 0, 0 },
+			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone"},
+		{func() { params[1].LRScale = -0.5 }, "params[1].LRScale = -0.5, want a number above 0, or 0 for 1"},
+		{func() { params[1].LRScale = math.NaN() }, "params[1].LRScale = NaN, want a number above 0, or 0 for 1"},
+		{func() { opt.Options.LR, params[2].LRScale = 1e15, 1e15 },
+			"params[2].LRScale = 1e+15, want a number whose product with LR = 1e+15 is in range"},
+	} {
+		options, ownOptions := opt.Options, own
+		opt.LossScale, params = 0, slices.Clone(before)
+		test.change()
+		requireStepError(t, opt, params, test.want)
+		opt.LossScale, opt.Options, own = 0, options, ownOptions
+	}
+}
+
+// ---- Rows ----
+
+// Rows in a step are those of CoalesceRows and UpdateRows, with any number of
+// workers.
+func TestOptimizerRows(t *testing.T) {
+	const n, width = 3000, 40
+	forEachISA(t, func(t *testing.T) {
+		for _, workers := range []int{1, 2, 3, 8} {
+			for _, zero := range []bool{false, true} {
+				r := random(t, 29)
+				o := everything
+				opt := &Optimizer{Options: o, Workers: workers, ZeroGrad: zero}
+				d, dense := o.allocate(n*width), o.allocate(share)
+				r.training(d)
+				r.training(dense)
+				params := []Param{{Theta: dense.theta, Grad: dense.grad, State: dense.state()}, {Theta: d.theta, State: d.state(), Width: width}}
+				want, wantState := d.clone(), d.clone().state()
+				wantState.MeanSquare, wantState.MeanGrad, wantState.MomentumBuffer = want.s, want.m, want.b
+				for step := range 4 {
+					rows := make([]int, []int{2000, 0, 1, 2500}[step])
+					for i := range rows {
+						rows[i] = r.intn(n)
+					}
+					if step == 3 {
+						slices.Sort(rows)
+						rows = slices.Compact(rows)
+					}
+					grad := make([]float32, len(rows)*width)
+					for i := range grad {
+						grad[i] = r.symmetric()
+					}
+					sums, once := CoalesceRows(grad, rows, width)
+					o.UpdateRows(want.theta, slices.Clone(sums), wantState, once, width)
+					before := slices.Clone(rows)
+					params[1].Grad, params[1].Rows = grad, rows
+					mustStep(t, opt, params)
+					tensorData{d.theta, nil, d.s, d.m, d.b}.requireSame(t, step, tensorData{want.theta, nil, want.s, want.m, want.b})
+					if params[1].State.Step != step+1 || !slices.Equal(rows, before) {
+						t.Errorf("Step = %d after %d steps, rows changed: %v", params[1].State.Step, step+1, !slices.Equal(rows, before))
+					}
+					if zero && slices.ContainsFunc(grad, func(g float32) bool { return g != 0 }) {
+						t.Error("the gradient is not zero")
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestOptimizerRowsErrors(t *testing.T) {
+	for _, test := range []struct {
+		change func(p *Param)
+		want   string
+	}{
+		{func(p *Param) { p.Rows = []int{1, 4} }, "Rows[1] = 4, want a row of Theta, in [0, 4)"},
+		{func(p *Param) { p.Rows = []int{-1, 4} }, "Rows[0] = -1, want a row of Theta, in [0, 4)"},
+		{func(p *Param) { p.Width = 0 }, "Width = 0, want 1 or more with Rows"},
+		{func(p *Param) { p.Width = -2 }, "Width = -2, want 1 or more with Rows"},
+		{func(p *Param) { p.Rows = nil }, "Grad) = 4, want 0 (len(Rows)*Width)"},
+		{func(p *Param) { p.Grad = p.Grad[:3] }, "Grad) = 3, want 4 (len(Rows)*Width)"},
+		{func(p *Param) { p.Theta = p.Theta[:7] }, "Theta) = 7, want a multiple of Width = 2"},
+	} {
+		opt := &Optimizer{Options: Keras()}
+		params := []Param{{Theta: make([]float32, 8), Grad: make([]float32, 4), Width: 2, Rows: []int{3, 1}}}
+		mustStep(t, opt, params)
+		params[0].State = nil
+		test.change(&params[0])
+		before := cloneParams(params)
+		_, err := opt.Step(params)
+		if e, ok := errorAs[*ArgumentError](err); !ok || e.Tensor != "params[0]" || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v, want %s", err, test.want)
+		}
+		requireSameParams(t, test.want, params, before)
+	}
+}
+
+// ---- One step at a time ----
+
+func TestOptimizerOneStepAtATime(t *testing.T) {
+	opt := &Optimizer{Options: Keras()}
+	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
+	mustStep(t, opt, params)
+	run := opt.runUnit
+	others := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
+	opt.runUnit = func(unit int) { // a step in a step, as from another goroutine
+		requireStepError(t, opt, others, "Optimizer = in a step, want one step at a time")
+		run(unit)
+	}
+	mustStep(t, opt, params)
+	opt.runUnit = run
+	mustStep(t, opt, params)
+	if params[0].State.Step != 3 {
+		t.Errorf("Step = %d after 3 steps", params[0].State.Step)
+	}
+
+	var moved Optimizer
+	reflect.ValueOf(&moved).Elem().Set(reflect.ValueOf(opt).Elem())
+	requireStepError(t, &moved, params, "Optimizer = a copy, want the one that has taken the steps before")
+	mustStep(t, opt, params)
 }

@@ -156,57 +156,11 @@ func GoMLX() RMSProp {
 	return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-7, EpsOutside: true, DecoupledDecay: true, BiasCorrection: true}
 }
 
-// State is what an optimizer remembers of one tensor from step to step, with as
-// many elements in each slice as the tensor has: plain data, to be saved with
-// encoding/gob or, as long as it holds neither NaN nor infinities, encoding/json.
-// Training resumed from it continues bit for bit, on another CPU and with another
-// number of workers, too.
-type State struct {
-	Step           int       // how many steps have been taken; BiasCorrection goes by it
-	MeanSquare     []float32 // s: running mean of grad²
-	MeanGrad       []float32 // m: running mean of grad, only with Centered
-	MomentumBuffer []float32 // b: momentum buffer; must be there with Momentum
-}
-
 // Validate returns nil, or an [*ArgumentError] that names every field that is out
 // of range. Options that change nothing are fine: Nesterov without Momentum,
 // DecoupledDecay without WeightDecay.
 func (r *RMSProp) Validate() error {
 	return r.check(nil).error()
-}
-
-// NewState returns the state that a tensor of n elements starts with. It
-// panics with an [*ArgumentError] if n is negative or r is not valid.
-func (r *RMSProp) NewState(n int) *State {
-	r.check(nil).notNegative("n", n).panic()
-	st := &State{MeanSquare: staggered(n, 1)}
-	r.begin(st.MeanSquare)
-	if r.Centered {
-		st.MeanGrad = staggered(n, 2)
-	}
-	if r.Momentum != 0 {
-		st.MomentumBuffer = staggered(n, 3)
-	}
-	return st
-}
-
-// staggered makes n elements that begin so many quarters into a page, if they are
-// many: theta and the gradient, where Go made them, begin one.
-func staggered(n, quarters int) []float32 {
-	at := 0
-	if n >= long {
-		at = quarters * stagger / 4
-	}
-	return make([]float32, at+n)[at:][:n:n]
-}
-
-// begin fills a new mean square, which is zero.
-func (r *RMSProp) begin(s []float32) {
-	if r.InitialMeanSquare != 0 {
-		for i := range s {
-			s[i] = float32(r.InitialMeanSquare)
-		}
-	}
 }
 
 // Update takes one step: it moves theta against grad, and the state st along.
@@ -229,8 +183,14 @@ func (r *RMSProp) Update(theta, grad []float32, st *State) {
 		inDefaultFloatMode(func() { r.Update(theta, grad, st) })
 		return
 	}
-	wrong := argumentNames.checkLength(r.check(nil), 1, len(grad), len(theta))
-	r.checkTensor(wrong, theta, grad, st).panic()
+	wrong := r.check(nil)
+	if len(grad) != len(theta) {
+		wrong = wrong.addLength(&argumentNames, 1, len(grad), len(theta))
+	}
+	if wrong = r.checkState(wrong, st, len(theta), &argumentNames); !tensorApart(theta, grad, st) {
+		wrong = wrong.tensorOverlaps(theta, grad, st)
+	}
+	wrong.panic()
 	var k coeffs
 	k.round(r, 1, r.rhoAt(st.Step+1))
 	c := k.call(theta, grad, st)

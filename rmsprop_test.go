@@ -1,14 +1,8 @@
 package kernel
 
 import (
-	"bytes"
-	"encoding/gob"
-	"encoding/json"
-	"errors"
 	"math"
 	"math/big"
-	"reflect"
-	"slices"
 	"testing"
 )
 
@@ -158,75 +152,17 @@ func TestRMSPropBiasCorrectionStart(t *testing.T) {
 	})
 }
 
-func TestRMSPropNewState(t *testing.T) {
-	for _, o := range optionSets {
-		st := o.NewState(3)
-		if len(st.MeanSquare) != 3 || (st.MeanGrad != nil) != o.Centered || (st.MomentumBuffer != nil) != (o.Momentum != 0) {
-			t.Errorf("%+v: %+v", o, st)
-		}
-		if st.MeanSquare[2] != float32(o.InitialMeanSquare) {
-			t.Errorf("%+v: MeanSquare = %g", o, st.MeanSquare)
-		}
-	}
-}
-
-// ---- Saving ----
-
-func TestRMSPropStateSurvives(t *testing.T) {
-	const n = 301
-	codecs := map[string]func(in, out *State) error{
-		"gob": func(in, out *State) error {
-			var file bytes.Buffer
-			return errors.Join(gob.NewEncoder(&file).Encode(in), gob.NewDecoder(&file).Decode(out))
-		},
-		"json": func(in, out *State) error {
-			file, err := json.Marshal(in)
-			return errors.Join(err, json.Unmarshal(file, out))
-		},
-	}
-	for name, codec := range codecs {
-		r := random(t, 18)
-		for _, o := range optionSets {
-			d := o.allocate(n)
-			r.training(d)
-			d.s[0], d.s[1] = 1e-40, float32(math.Copysign(0, -1))
-			st := d.state()
-			st.Step = 7
-			read := new(State)
-			if err := codec(st, read); err != nil {
-				t.Fatal(name, err)
-			}
-			if !reflect.DeepEqual(st, read) {
-				t.Fatalf("%s: %+v: read back as %v", name, o, read)
-			}
-			tensorData{d.theta, d.grad, read.MeanSquare, read.MeanGrad, read.MomentumBuffer}.requireSame(t, name, d) // -0 too
-			theta := slices.Clone(d.theta)
-			for range 3 {
-				o.Update(d.theta, d.grad, st)
-				o.Update(theta, d.grad, read)
-			}
-			tensorData{theta, d.grad, read.MeanSquare, read.MeanGrad, read.MomentumBuffer}.requireSame(t, name, d)
+// The quotient of the clip factor and the loss scale is computed in float64 and
+// rounded once.
+func TestRMSPropLossScaleIsRoundedOnce(t *testing.T) {
+	for _, test := range []struct{ scale, factor float64 }{{1.1, 1}, {3, 1.0 / 3}, {0, 0.1}, {1000.1, 0.7}} {
+		o := RMSProp{Rho: 0.9, Eps: 1e-7, LossScale: test.scale}
+		k := o.rounded(test.factor, 1)
+		if want := float32(test.factor / o.lossScale()); k.scale != want {
+			t.Errorf("%+v: %v, want %v", test, k.scale, want)
 		}
 	}
-}
-
-// Large states begin elsewhere in a page than each other, and than what Go makes:
-// where all lie alike, memory is slower.
-func TestNewStateStaggers(t *testing.T) {
-	o := PyTorch()
-	o.Centered, o.Momentum = true, 0.9
-	for _, n := range []int{0, 1, long - 1, long, 16 * long} {
-		st := o.NewState(n)
-		begins := map[uintptr]bool{0: true}
-		for _, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
-			if len(x) != n || cap(x) != n && n >= long {
-				t.Fatalf("%d elements, capacity %d, want %d", len(x), cap(x), n)
-			}
-			start, _ := extent(x)
-			begins[start%pageSize/stagger] = true
-		}
-		if n >= long && len(begins) != 4 {
-			t.Errorf("%d elements begin in the quarters %v of a page", n, begins)
-		}
+	if a, b := float32(1/1.1), 1/float32(1.1); a == b {
+		t.Error("1.1 shows nothing")
 	}
 }

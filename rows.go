@@ -14,6 +14,7 @@ import (
 //
 // [CoalesceRows] makes a gradient that has a row for each use of a row into one
 // that fits here. Sorted rows are fastest: neighbours take one step together.
+// [Optimizer.Step] does the same, for a Param with Rows, beside other tensors.
 //
 // st.Step counts the calls. With BiasCorrection each row takes that for its
 // number of steps, so that the means of a row which is used for the first time
@@ -21,32 +22,48 @@ import (
 //
 // It panics with an [*ArgumentError], before it has written anything, where
 // Update would, and if a row is out of range or listed twice. It allocates only
-// where rows is unsorted and the table has more than 32,768 rows: one bit a row,
+// where rows is unsorted and has a row from 32,768 on: one bit a row,
 // to find what is listed twice.
 func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
 	if floatMode() != defaultFloatMode {
 		inDefaultFloatMode(func() { r.UpdateRows(theta, grad, st, rows, width) })
 		return
 	}
-	wrong := r.check(nil).width(width)
-	if width >= 1 {
-		if len(theta)%width != 0 {
-			wrong = wrong.addf("theta", Length(len(theta)), "a multiple of width = %d", width)
-		}
-		wrong = wrong.rowsOf("grad", len(grad), rows, width).rows(rows, len(theta)/width)
+	wrong := r.check(nil).table(&argumentRows, len(theta), len(grad), rows, width).once(rows)
+	if wrong = r.checkState(wrong, st, len(theta), &argumentNames); !tensorApart(theta, grad, st) {
+		wrong = wrong.tensorOverlaps(theta, grad, st)
 	}
-	r.checkTensor(wrong, theta, grad, st).panic()
+	wrong.panic()
 	var k coeffs
 	k.round(r, 1, r.rhoAt(st.Step+1))
-	table := k.call(theta, grad, st)
-	for i := 0; i < len(rows); {
-		first := i
-		for i++; i < len(rows) && rows[i] == rows[i-1]+1; i++ {
-		}
-		c := table.part(rows[first]*width, first*width, (i-first)*width)
-		c.run(c.n)
+	all, t := k.call(theta, grad, st), table{width: width, rows: rows}
+	for at := 0; at < len(grad); {
+		part := t.neighbours(&all, at, len(grad))
+		at += part.n
+		part.run(part.n)
 	}
 	st.Step++
+}
+
+// A table is a tensor whose gradient holds some of its rows, each once.
+type table struct {
+	tensor int32
+	width  int
+	rows   []int
+	grad   []float32
+}
+
+// neighbours returns the step on the elements of the gradient from at on, as long
+// as their rows are neighbours in the table, and before end. all is the step on
+// the table and the whole gradient.
+func (t *table) neighbours(all *call, at, end int) call {
+	row := at / t.width
+	first := t.rows[row]*t.width + at%t.width
+	stop := (row + 1) * t.width
+	for ; stop < end && t.rows[row+1] == t.rows[row]+1; row++ {
+		stop += t.width
+	}
+	return all.part(first, at, min(stop, end)-at)
 }
 
 // part is x[start:end] of a slice that may be empty instead.
@@ -73,8 +90,8 @@ func CoalesceRows(grad []float32, rows []int, width int) (sums []float32, once [
 		return sums, once
 	}
 	var wrong *ArgumentError
-	wrong.width(width).panic()
-	wrong.rowsOf("grad", len(grad), rows, width).panic()
+	wrong.width(&argumentRows, width).panic()
+	wrong.gradient(&argumentRows, len(grad), rows, width).panic()
 	if increasing(rows) {
 		return grad, rows
 	}
@@ -102,6 +119,54 @@ func CoalesceRows(grad []float32, rows []int, width int) (sums []float32, once [
 	return sums, once
 }
 
+// rowSums adds up rows that are listed twice, as CoalesceRows does. Its memory is
+// used again.
+type rowSums struct {
+	place []int32 // of a row of the table in the sum, from 1; all 0 between calls
+	sums  []float32
+	once  []int
+}
+
+func (r *rowSums) reset() { r.sums, r.once = r.sums[:0], r.once[:0] }
+
+// add returns the sums for a table of n rows, and reports whether there is
+// anything to add.
+func (r *rowSums) add(grad []float32, rows []int, width, n int) (sums []float32, once []int, added bool) {
+	if increasing(rows) {
+		return nil, nil, false
+	}
+	r.place = slices.Grow(r.place[:0], n)[:n]
+	defer func() {
+		for _, row := range rows {
+			r.place[row] = 0
+		}
+	}()
+	distinct := int32(0)
+	for _, row := range rows {
+		if r.place[row] == 0 {
+			distinct++
+			r.place[row] = distinct
+		}
+	}
+	if int(distinct) == len(rows) {
+		return nil, nil, false
+	}
+	first, begin := len(r.once), len(r.sums)
+	r.sums = slices.Grow(r.sums, int(distinct)*width)
+	for i, row := range rows {
+		more := grad[i*width:][:width]
+		if at := int(r.place[row]) - 1; at < len(r.once)-first {
+			sum := r.sums[begin+at*width:][:width]
+			for j, g := range more {
+				sum[j] += g
+			}
+		} else {
+			r.sums, r.once = append(r.sums, more...), append(r.once, row)
+		}
+	}
+	return r.sums[begin:], r.once[first:], true
+}
+
 func increasing(rows []int) bool {
 	for i := 1; i < len(rows); i++ {
 		if rows[i] <= rows[i-1] {
@@ -111,39 +176,57 @@ func increasing(rows []int) bool {
 	return true
 }
 
-func (e *ArgumentError) width(width int) *ArgumentError {
+// ---- Checks ----
+
+// rowNames are what messages call the arguments of a step on rows.
+type rowNames struct{ theta, grad, rows, width string }
+
+var (
+	argumentRows = rowNames{"theta", "grad", "rows", "width"}
+	fieldRows    = rowNames{"Theta", "Grad", "Rows", "Width"}
+)
+
+func (e *ArgumentError) width(names *rowNames, width int) *ArgumentError {
 	if width < 1 {
-		return e.addf("width", width, "1 or more")
+		return e.addf(names.width, width, "1 or more")
 	}
 	return e
 }
 
-// rowsOf checks that a slice of n elements has a row of width elements for each
-// of rows.
-func (e *ArgumentError) rowsOf(name string, n int, rows []int, width int) *ArgumentError {
+// gradient checks that there is a row of width elements for each of rows.
+func (e *ArgumentError) gradient(names *rowNames, n int, rows []int, width int) *ArgumentError {
 	if n%width != 0 || n/width != len(rows) {
-		return e.addf(name, Length(n), "%d (len(rows)*width)", len(rows)*width)
+		return e.addf(names.grad, Length(n), "%d (len(%s)*%s)", len(rows)*width, names.rows, names.width)
 	}
 	return e
 }
 
-// rows checks that the rows are in [0, n) and that none is listed twice. Sorted
-// rows are looked at once.
-func (e *ArgumentError) rows(rows []int, n int) *ArgumentError {
-	sorted, last := true, -1
-	for i, r := range rows {
-		if r < 0 || r >= n {
-			return e.addf(fmt.Sprintf("rows[%d]", i), r, "a row of theta, in [0, %d)", n)
-		}
-		sorted = sorted && r > last
-		last = r
+// table checks a step on rows of a table of n elements.
+func (e *ArgumentError) table(names *rowNames, n, gradient int, rows []int, width int) *ArgumentError {
+	if width < 1 {
+		return e.width(names, width)
 	}
-	if sorted {
+	if n%width != 0 {
+		e = e.addf(names.theta, Length(n), "a multiple of %s = %d", names.width, width)
+	}
+	e = e.gradient(names, gradient, rows, width)
+	for i, row := range rows {
+		if row < 0 || row >= n/width {
+			return e.addf(fmt.Sprintf("%s[%d]", names.rows, i), row, "a row of %s, in [0, %d)", names.theta, n/width)
+		}
+	}
+	return e
+}
+
+// once checks that no row is listed twice, unless something is wrong already.
+// Sorted rows are looked at once.
+func (e *ArgumentError) once(rows []int) *ArgumentError {
+	if e != nil || increasing(rows) {
 		return e
 	}
 	var few [512]uint64
 	seen := few[:]
-	if n > 64*len(few) {
+	if n := slices.Max(rows) + 1; n > 64*len(few) {
 		seen = make([]uint64, (n+63)/64)
 	}
 	for i, r := range rows {

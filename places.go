@@ -1,0 +1,150 @@
+package kernel
+
+import (
+	"cmp"
+	"slices"
+	"unsafe"
+)
+
+// places are where the tensors of the last step lie, which were found to be apart.
+// They are numbers, and keep no memory from being collected.
+type places struct {
+	known      bool
+	tensors    []place // by their index in params
+	written    []span  // theta and states, sorted
+	grads      []span  // gradients, sorted, where they have to be apart
+	gradsApart bool
+	order      []int32 // indices in params by address of theta, those without elements at the end
+	elements   int     // of all Thetas whose gradients are whole
+	moved      []int32 // indices in params of the gradients that are not where they were
+
+	newStates []newState // of the last step, sorted by theta
+}
+
+// place is where a tensor lies. The addresses of empty slices are 0.
+type place struct {
+	theta, grad, s, m, b uintptr
+	n                    int
+	rows                 int // elements of a table's gradient, or notATable
+}
+
+func placeOf(p *Param) place {
+	k := place{theta: address(p.Theta), grad: address(p.Grad), n: len(p.Theta), rows: notATable}
+	if p.Width != 0 {
+		k.rows = len(p.Grad)
+	}
+	if st := p.State; st != nil {
+		k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.MomentumBuffer)
+	}
+	return k
+}
+
+// A newState is one that a step has made.
+type newState struct {
+	theta uintptr
+	n     int
+	again bool // the step before has made one for the same Theta
+}
+
+// address is that of x's first element, 0 where there is none.
+func address(x []float32) uintptr {
+	if len(x) == 0 {
+		return 0
+	}
+	return uintptr(unsafe.Pointer(unsafe.SliceData(x)))
+}
+
+// matches reports whether the tensor is where it was, its gradient aside.
+func (k *place) matches(p *Param) bool {
+	if len(p.Theta) != k.n || address(p.Theta) != k.theta || (p.Width != 0) != (k.rows >= 0) {
+		return false
+	}
+	st := p.State
+	if st == nil {
+		return k.s == 0
+	}
+	return address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.MomentumBuffer) == k.b
+}
+
+// apart reports whether no two slices overlap, of which one is written. same
+// says that nothing has changed but the gradients in moved.
+func (p *places) apart(params []Param, same, zeroGrad bool) bool {
+	if same {
+		p.known = p.follow(params)
+	} else {
+		p.known = p.learn(params)
+	}
+	if p.known && zeroGrad && !p.gradsApart {
+		p.known = p.gradientsApart(params)
+	}
+	return p.known
+}
+
+// learn finds out where all slices lie, and reports whether they are apart.
+func (p *places) learn(params []Param) bool {
+	p.tensors = slices.Grow(p.tensors[:0], len(params))[:len(params)]
+	p.written, p.gradsApart, p.elements = p.written[:0], false, 0
+	for i := range params {
+		param, k := &params[i], &p.tensors[i]
+		*k = placeOf(param)
+		p.written = appendTensor(p.written, i, param.Theta, nil, param.State, false)
+		if k.rows == notATable {
+			p.elements += k.n
+		}
+	}
+	sortSpans(p.written)
+	if !apart(p.written) {
+		return false
+	}
+	for i := range params {
+		if meets(params[i].Grad, p.written) {
+			return false
+		}
+	}
+	p.order = p.order[:0]
+	for _, s := range p.written {
+		if s.slice%slicesPerTensor == 0 {
+			p.order = append(p.order, s.slice/slicesPerTensor)
+		}
+	}
+	for i := range params {
+		if p.tensors[i].n == 0 {
+			p.order = append(p.order, int32(i))
+		}
+	}
+	return true
+}
+
+// follow does so where only gradients have moved.
+func (p *places) follow(params []Param) bool {
+	for _, i := range p.moved {
+		grad := params[i].Grad
+		if meets(grad, p.written) {
+			return false
+		}
+		p.tensors[i] = placeOf(&params[i])
+		p.gradsApart = false
+	}
+	return true
+}
+
+// gradientsApart reports whether no two gradients overlap.
+func (p *places) gradientsApart(params []Param) bool {
+	p.grads = p.grads[:0]
+	for i := range params {
+		p.grads = appendSpan(p.grads, params[i].Grad, i, true)
+	}
+	sortSpans(p.grads)
+	p.gradsApart = apart(p.grads)
+	return p.gradsApart
+}
+
+// made reports whether the last step has made a state for theta, and the one before
+// as well.
+func (p *places) made(theta []float32) (made, again bool) {
+	at, found := slices.BinarySearchFunc(p.newStates, address(theta), func(s newState, a uintptr) int { return cmp.Compare(s.theta, a) })
+	if !found || p.newStates[at].n != len(theta) {
+		return false, false
+	}
+	return true, p.newStates[at].again
+}

@@ -1,0 +1,148 @@
+package kernel
+
+// State is what an optimizer remembers of one tensor from step to step, with as
+// many elements in each slice as the tensor has: plain data, to be saved with
+// encoding/gob or, as long as it holds neither NaN nor infinities, encoding/json.
+// Training resumed from it continues bit for bit, on another CPU and with another
+// number of workers.
+type State struct {
+	Step           int       // how many steps have been taken; BiasCorrection goes by it
+	MeanSquare     []float32 // s: running mean of grad²
+	MeanGrad       []float32 // m: running mean of grad, only with Centered
+	MomentumBuffer []float32 // b: momentum buffer; must be there with Momentum
+}
+
+// needs reports which slices a state must have besides MeanSquare.
+func (r *RMSProp) needs() (meanGrad, momentumBuffer bool) { return r.Centered, r.Momentum != 0 }
+
+// NewState returns the state that a tensor of n elements starts with. It
+// panics with an [*ArgumentError] if n is negative or r is not valid.
+func (r *RMSProp) NewState(n int) *State {
+	r.check(nil).notNegative("n", n).panic()
+	st := &State{MeanSquare: staggered(n, 1)}
+	r.begin(st.MeanSquare)
+	r.Adapt(st)
+	return st
+}
+
+// Adapt gives st the slices that r needs, and takes those away that r does not
+// use. What is in st already stays. After Momentum or Centered has changed, it
+// makes a State of the other options fit: a momentum buffer begins at zero, as at
+// the first step, and so does a mean gradient, which takes some 1/(1-Rho) steps to
+// become one.
+//
+// It panics with an [*ArgumentError] if r is not valid or st is nil.
+func (r *RMSProp) Adapt(st *State) {
+	wrong := r.check(nil)
+	if st == nil {
+		wrong = wrong.add("st", nil, "a State (NewState makes one)")
+	}
+	wrong.panic()
+	meanGrad, momentumBuffer := r.needs()
+	n := len(st.MeanSquare)
+	st.MeanGrad = adapted(st.MeanGrad, meanGrad, n, 2)
+	st.MomentumBuffer = adapted(st.MomentumBuffer, momentumBuffer, n, 3)
+}
+
+func adapted(x []float32, needed bool, n, quarters int) []float32 {
+	switch {
+	case !needed:
+		return nil
+	case len(x) == 0:
+		return staggered(n, quarters)
+	default:
+		return x
+	}
+}
+
+// begin fills a new mean square, which is zero.
+func (r *RMSProp) begin(s []float32) {
+	if r.InitialMeanSquare != 0 {
+		for i := range s {
+			s[i] = float32(r.InitialMeanSquare)
+		}
+	}
+}
+
+// isNew reports whether st is still to be made: it is nil or empty.
+func (st *State) isNew() bool {
+	return st == nil || len(st.MeanSquare) == 0 && st.Step == 0 && len(st.MeanGrad) == 0 && len(st.MomentumBuffer) == 0
+}
+
+// ---- Where states lie in memory ----
+
+const (
+	lineSize  = 64 // bytes in a cache line of the CPUs that the assembly is for
+	lineFloat = lineSize / 4
+	pageSize  = 4096
+	// The caches place memory by its address within a page. Where several long
+	// slices lie alike in theirs, they get into each other's way, which costs some
+	// percent: those of a long tensor are apart by a quarter of a page.
+	stagger = pageSize / 4
+	long    = chunk
+)
+
+// staggered makes n elements that begin so many quarters into a page, if they are
+// many: theta and the gradient, where Go made them, begin one.
+func staggered(n, quarters int) []float32 {
+	at := 0
+	if n >= long {
+		at = quarters * stagger / 4
+	}
+	return make([]float32, at+n)[at:][:n:n]
+}
+
+// A stateMemory is memory for the states of many tensors, of one allocation. They lie
+// in their cache lines as their Thetas do, and none shares a line with another.
+type stateMemory struct {
+	memory []float32 // begins a cache line
+}
+
+// room is how many elements the slices of r's state of a tensor of n elements may
+// take.
+func (r *RMSProp) room(n int) int {
+	slices := 1
+	meanGrad, momentumBuffer := r.needs()
+	for _, needed := range [...]bool{meanGrad, momentumBuffer} {
+		if needed {
+			slices++
+		}
+	}
+	each := n + 2*lineFloat
+	if n >= long {
+		each += pageSize / 4
+	}
+	return slices * each
+}
+
+func newStateMemory(elements int) stateMemory {
+	memory := make([]float32, lineFloat+elements)
+	start, _ := extent(memory)
+	return stateMemory{memory[-start%lineSize/4:]}
+}
+
+// fill makes the slices of a state of r's for theta.
+func (m *stateMemory) fill(st *State, r *RMSProp, theta []float32) {
+	like, _ := extent(theta)
+	take := func() []float32 {
+		n := len(theta)
+		start, _ := extent(m.memory)
+		at := int((like-start)%lineSize) / 4
+		if n >= long {
+			like += stagger
+			at = int((like-start)%pageSize) / 4
+		}
+		x := m.memory[at:][:n:n]
+		m.memory = m.memory[(at+n+lineFloat-1)/lineFloat*lineFloat:]
+		return x
+	}
+	st.MeanSquare = take()
+	r.begin(st.MeanSquare)
+	meanGrad, momentumBuffer := r.needs()
+	if meanGrad {
+		st.MeanGrad = take()
+	}
+	if momentumBuffer {
+		st.MomentumBuffer = take()
+	}
+}
