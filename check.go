@@ -139,7 +139,7 @@ func isShare(rho float64) bool { return rho >= 0 && rho <= 1 }
 // isMomentum reports whether mu is a share below 1, also as a float32.
 func isMomentum(mu float64) bool { return mu >= 0 && float32(mu) < 1 }
 
-// isLossScale reports whether x is 0, or normal and its inverse, too.
+// isLossScale reports whether x is 0, or both x and 1/x are normal numbers.
 func isLossScale(x float64) bool { return x == 0 || x >= 0x1p-126 && x <= 0x1p126 }
 
 // isClipValue reports whether x is 0, or a normal float32.
@@ -267,7 +267,7 @@ func overlap(a, b []float32) bool {
 	return startA < endB && startB < endA && len(a) > 0 && len(b) > 0
 }
 
-// extent returns the addresses of x's first byte and of the one behind its last.
+// extent returns the addresses of x's first byte and of the first byte after it.
 func extent(x []float32) (start, end uintptr) {
 	start = uintptr(unsafe.Pointer(unsafe.SliceData(x)))
 	return start, start + 4*uintptr(len(x))
@@ -317,13 +317,13 @@ func meets(x []float32, sorted []span) bool {
 		return false
 	}
 	start, end := extent(x)
-	first, behind := 0, len(sorted) // the first span that ends behind start lies in [first, behind]
-	for first < behind {
-		middle := int(uint(first+behind) / 2)
+	first, last := 0, len(sorted) // the first span that ends after start is in [first, last]
+	for first < last {
+		middle := int(uint(first+last) / 2)
 		if sorted[middle].end <= start {
 			first = middle + 1
 		} else {
-			behind = middle
+			last = middle
 		}
 	}
 	return first < len(sorted) && sorted[first].start < end

@@ -11,7 +11,7 @@ import (
 // grows or shrinks between two of them.
 var overlapMemory [12]float32
 
-// All slices of a little memory, empty ones at every place too, against the
+// All slices of a little memory, including empty ones at every place, against the
 // definition: two share an element.
 func TestOverlap(t *testing.T) {
 	memory := overlapMemory[:5]

@@ -700,7 +700,7 @@ func TestOptimizerErrors(t *testing.T) {
 			[]string{"embedding.State.Step = -3, want 0 or more"}},
 		{func(p *Optimizer, params []Param) { params[2].Name, params[2].Theta = "tied", params[0].Theta },
 			[]string{overlap("params[0].Theta", "tied.Theta", 0)}},
-		// What has no gradient is checked, too.
+		// A tensor without a gradient is checked as well.
 		{func(p *Optimizer, params []Param) { params[2].Grad, params[2].State.MeanSquare = nil, nil },
 			[]string{"len(params[2].State.MeanSquare) = 0, want 10 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[1].Grad, params[1].Theta = nil, at(85) },
@@ -782,7 +782,7 @@ func TestOptimizerEmpty(t *testing.T) {
 			}
 		}
 	}
-	// After one with tensors, too.
+	// Also after a step with tensors.
 	opt := &Optimizer{Options: PyTorch()}
 	params := []Param{{Theta: make([]float32, 1), Grad: make([]float32, 1)}}
 	mustStep(t, opt, params)
@@ -1036,6 +1036,11 @@ func TestOptimizerParamInLoop(t *testing.T) {
 	mustStep(t, opt, params)
 	params[0].State = nil
 	mustStep(t, opt, params)
+
+	memory := make([]float32, 5) // of which a tensor takes more each time
+	for n := range memory {
+		mustStep(t, opt, []Param{{Theta: memory[:n+1], Grad: make([]float32, n+1)}})
+	}
 }
 
 // A schedule and a loss scale reach all tensors.

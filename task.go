@@ -210,7 +210,7 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 		rows := &t.tables[p.table]
 		all := coeffs.call(param.Theta, rows.grad, param.State)
 		for at := p.start; at < p.end; {
-			part := rows.neighbours(&all, at, p.end)
+			part := rows.neighbors(&all, at, p.end)
 			grad := rows.grad[at:][:part.n]
 			at += part.n
 			t.runPart(&part, grad, elements, zeroGrad)
