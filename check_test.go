@@ -216,6 +216,8 @@ func TestRefused(t *testing.T) {
 	})
 	o, x := Keras(), []float32{1, 1, 1}
 	requirePanic(t, "st = nil, want a State (NewState makes one)", func() { o.Update(x[:1], x[1:2], nil) })
+	requirePanic(t, "st = nil, want a State (NewState makes one)\nkernel: grad overlaps theta from byte 4 on, want memory of its own",
+		func() { o.Update(x[:2], x[1:3], nil) })
 	requirePanic(t, "n = -1, want 0 or more", func() { o.NewState(-1) })
 	requirePanic(t, "width = 0, want 1 or more", func() { o.UpdateRows(nil, nil, o.NewState(0), nil, 0) })
 	requirePanic(t, "len(theta) = 3, want a multiple of width = 2", func() { o.UpdateRows(x, nil, o.NewState(3), nil, 2) })

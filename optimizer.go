@@ -366,14 +366,16 @@ func (o *Optimizer) makeStates(params []Param) {
 			p.State, states = &states[0], states[1:]
 		}
 		if p.State.isNew() && !p.idle() {
-			_, again := slices.BinarySearch(o.task.remade, i)
-			made = append(made, newState{address(p.Theta), len(p.Theta), again})
+			if len(p.Theta) > 0 {
+				again := slices.Contains(o.task.remade, i)
+				made = append(made, newState{address(p.Theta), len(p.Theta), again})
+			}
 			memory.fill(p.State, p.options(o), p.Theta)
 		}
 	}
-	o.places.learn(params)
-	o.places.known = true
-	o.places.newStates = made
+	if o.places.newStates = made; len(made) > 0 {
+		o.places.learn(params) // which does not fail: new memory overlaps nothing
+	}
 }
 
 // divide divides the work. Of the tensors that are where they were, only the rows

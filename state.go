@@ -113,6 +113,9 @@ func (r *RMSProp) room(n int) int {
 }
 
 func newStateMemory(elements int) stateMemory {
+	if elements == 0 {
+		return stateMemory{}
+	}
 	memory := make([]float32, lineFloat+elements)
 	start, _ := extent(memory)
 	return stateMemory{memory[-start%lineSize/4:]}
