@@ -387,7 +387,7 @@ func (o *Optimizer) divide(same bool) {
 		p.workers = workers
 		p.divide(o.task.params, o.places.order, unitSize(o.places.elements, workers))
 	}
-	if p.hasTables || len(o.task.tables) > 0 {
+	if len(o.task.tables) > 0 { // else all that are left of the step before are idle
 		p.addTables(o.task.tables, unitSize(o.task.active, workers))
 	}
 }

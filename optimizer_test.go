@@ -695,6 +695,11 @@ func TestOptimizerErrors(t *testing.T) {
 			[]string{"len(params[2].State.MeanGrad) = 10, want 0 without Centered"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanSquare = memory[70:79] },
 			[]string{"len(params[2].State.MeanSquare) = 9, want 10 (len(Theta))"}},
+		{func(p *Optimizer, params []Param) {
+			p.ClipNorm, params[0].State.Step, params[0].Grad = -1, -3, memory[10:15]
+			params[2].State.Step, params[2].Grad = -4, memory[60:66]
+		}, []string{"ClipNorm = -1, want 0 or more", "params[0].State.Step = -3, want 0 or more", "len(params[0].Grad) = 5, want 10 (len(Theta))",
+			"params[2].State.Step = -4, want 0 or more", "len(params[2].Grad) = 6, want 10 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[0].State.Step = -3 }, []string{"params[0].State.Step = -3, want 0 or more"}},
 		{func(p *Optimizer, params []Param) { params[2].Name, params[2].State.Step = "embedding", -3 },
 			[]string{"embedding.State.Step = -3, want 0 or more"}},
@@ -1078,6 +1083,7 @@ func TestOptimizerRelativeOptions(t *testing.T) {
 		{func() { own.LossScale = 3 }, "params[4].Options.LossScale = 3, want 0, and the Optimizer's LossScale, which all tensors have"},
 		{func() { opt.Options.Rho, opt.Options.Eps = 0, 0 },
 			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone"},
+		{func() { opt.Options.LR = -1 }, "Options.LR = -1" + wantRate}, // and not LRScale
 		{func() { params[1].LRScale = -0.5 }, "params[1].LRScale = -0.5, want a number above 0, or 0 for 1"},
 		{func() { params[1].LRScale = math.NaN() }, "params[1].LRScale = NaN, want a number above 0, or 0 for 1"},
 		{func() { opt.Options.LR, params[2].LRScale = 1e15, 1e15 },

@@ -5,9 +5,8 @@ type partition struct {
 	pieces []piece
 	ends   []int // of each unit, in pieces
 
-	workers   int // that the units are for
-	hasTables bool
-	dense     struct{ pieces, units int }
+	workers int // that the units are for
+	dense   struct{ pieces, units int }
 }
 
 // A piece is the elements of a tensor from start to end or, if it is of a table,
@@ -93,7 +92,6 @@ func (p *partition) close() { p.ends = append(p.ends, len(p.pieces)) }
 // step before.
 func (p *partition) addTables(tables []table, size int) {
 	p.pieces, p.ends = p.pieces[:p.dense.pieces], p.ends[:p.dense.units]
-	p.hasTables = len(tables) > 0
 	filled := 0
 	for i := range tables {
 		t := &tables[i]
