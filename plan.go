@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed57504d97/kernel/internal/tuning"
 )
@@ -96,11 +95,6 @@ var tuners [len(plans)][layouts][classes]tuner
 func tunerOf(i isa, l layout, n int) *tuner {
 	return &tuners[i][l][min(max(bits.Len(uint(n))-bits.Len(minTimed), 0), classes-1)]
 }
-
-// clock returns the time in ns since some point. Tests replace it.
-var clock = func() int64 { return int64(time.Since(loaded)) }
-
-var loaded = time.Now()
 
 // next returns the plan whose turn it is. Each round begins with another plan: if a
 // call has as many chunks as there are plans, each plan would otherwise always get the

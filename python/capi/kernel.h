@@ -15,9 +15,20 @@
  * pointer that is merely wrong cannot be noticed and ends the process, as in C.
  *
  * No array is kept after a call. All functions may be called from any thread, at
- * the same time, on arrays that do not overlap. The library must not be used in
- * the child of a fork: Go's runtime does not survive that. The child can load
- * another copy of the file.
+ * the same time, on arrays that do not overlap.
+ *
+ * The library contains a Go runtime. On Linux it leaves the process around it alone:
+ *   - fork: the runtime does not survive one. In the child every function that returns
+ *     a code returns KERNEL_FORKED and does nothing else. The child can load another
+ *     copy of the file.
+ *   - signals: the library's threads block them, and a call blocks them in its thread
+ *     until it returns. Handlers of SIGPROF, SIGCHLD and SIGURG get the flag SA_ONSTACK
+ *     in each step on more than one thread. A handler without it that is installed while a call is running can
+ *     end the process: install it before, or with SA_ONSTACK.
+ *   - cores: the threads run on all cores of the process, also if the thread that
+ *     loads the library is bound to some of them.
+ *   - open files: Go raises the soft limit. When the first call returns, it is what it
+ *     was before.
  *
  * The environment variable KERNEL_ISA, such as avx512,avx2, names what the library
  * is to use, as it was when the process started: the first of the list that the
@@ -36,6 +47,7 @@ extern "C" {
 #define KERNEL_OK 0
 #define KERNEL_INVALID 1 /* an argument is wrong: nothing was written */
 #define KERNEL_FAILED 2  /* a fault in the library: what was to be written may be in part */
+#define KERNEL_FORKED 3  /* this is the child of a fork: nothing was written, see above */
 
 /* kernel_options.flags */
 #define KERNEL_NESTEROV (1 << 0)
@@ -63,7 +75,6 @@ typedef struct kernel_options {
 	double eps;          /* in units of grad^2, or of grad with KERNEL_EPS_OUTSIDE */
 	double momentum;     /* in [0, 1); needs kernel_tensor.momentum where it is not 0 */
 	double weight_decay; /* added to the gradient, or taken from theta with KERNEL_DECOUPLED_DECAY */
-	double loss_scale;   /* the gradient is divided by it; 0 means 1; the same for all tensors of a step */
 	double clip_value;   /* limits each element of the gradient; 0: no limit */
 	int64_t flags;
 } kernel_options;
@@ -86,11 +97,21 @@ typedef struct kernel_tensor {
 	float *step;        /* NULL, or one float: how many steps have been taken; 1 is added */
 	int64_t n;          /* elements; 0 or more */
 	int64_t options;    /* which of the step's options */
+
+	/* For a table, such as an embedding, of which a step uses few rows; otherwise 0.
+	 * theta is rows of width elements. grad has rows_count of them: its row i is the
+	 * gradient of theta's row rows[i]. All other rows of theta and the states are left
+	 * alone. A row may be listed twice: its gradients are first added in order, so that
+	 * clip_norm goes by the sums. */
+	int64_t width;
+	const int64_t *rows;
+	int64_t rows_count;
 } kernel_tensor;
 
 /* What concerns all tensors of a step together. */
 typedef struct kernel_settings {
 	int64_t workers;  /* how many threads the step may use; 0: one for each CPU */
+	double loss_scale; /* the gradients are divided by it; 0 means 1; else in [2^-126, 2^126] */
 	double clip_norm; /* limits the norm of all gradients together, as
 	                     torch.nn.utils.clip_grad_norm_; 0: no limit, INFINITY: only
 	                     measures. A step whose norm is not finite is skipped. */
@@ -107,15 +128,14 @@ typedef struct kernel_report {
  * a step on the same ones as before checks next to nothing. 0 is none. */
 typedef uint64_t kernel_optimizer;
 
-#ifndef KERNEL_NO_PROTOTYPES
-
 /* The plain formula on n elements. No two of the arrays may overlap. */
 int32_t kernel_update(float *theta, const float *grad, float *s, int64_t n,
                       double lr, double rho, double eps, char *message, int64_t message_size);
 
+/* Returns a new one, or 0 in the child of a fork. */
 kernel_optimizer kernel_optimizer_new(void);
 
-/* Frees what kernel_optimizer_new returned. Anything else, 0 too, it leaves alone. */
+/* Frees what kernel_optimizer_new returned, and ignores anything else, such as 0. */
 void kernel_optimizer_free(kernel_optimizer optimizer);
 
 /* One step on many tensors. optimizer is 0, or from kernel_optimizer_new: calls
@@ -134,13 +154,15 @@ const char *kernel_isa(void);
 /* Those that this CPU can run, best first, with commas between them. */
 const char *kernel_isas(void);
 
-/* Makes every later call of the process use the one named. The bits stay the same. */
+/* Makes every later call of the process use the one named, or, if the name is empty,
+ * what the library chooses by default. The bits stay the same. */
 int32_t kernel_set_isa(const char *name, char *message, int64_t message_size);
 
 /* The version of the library. */
 const char *kernel_version(void);
 
-#endif
+/* 1 in the child of a fork, where the library cannot be used; 0 otherwise. */
+int32_t kernel_forked(void);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,10 @@
 // Capi is the package kernel as a C library: go build -buildmode=c-shared.
 // kernel.h, written by hand, is its interface and says what each function does.
+// Its functions are in process.c, which calls those here.
 package main
 
 /*
-#define KERNEL_NO_PROTOTYPES
-#include "kernel.h"
+#include "process.h"
 */
 import "C"
 
@@ -56,7 +56,7 @@ func plain(err error) string {
 	}
 	var lines []string
 	for _, e := range append([]*kernel.ArgumentError{wrong}, wrong.Others...) {
-		c := kernel.ArgumentError{Tensor: tensorInC(e.Tensor), Name: nameInC(e.Name), Value: e.Value, Want: e.Want}
+		c := kernel.ArgumentError{Tensor: tensorInC(e.Tensor), Name: nameInC(e.Name), Value: e.Value, Want: wantInC.Replace(e.Want)}
 		if v, ok := e.Value.(kernel.Overlap); ok {
 			c.Value = kernel.Overlap{Tensor: tensorInC(v.Tensor), Name: nameInC(v.Name), Bytes: v.Bytes}
 		}
@@ -68,6 +68,9 @@ func plain(err error) string {
 func tensorInC(name string) string { return strings.Replace(name, "params", "tensors", 1) }
 
 func nameInC(name string) string {
+	if place, ok := strings.CutPrefix(name, "Rows["); ok {
+		return "rows[" + place
+	}
 	if c, ok := namesInC[name]; ok {
 		return c
 	}
@@ -79,8 +82,11 @@ var namesInC = map[string]string{
 	"Theta": "theta", "Grad": "grad",
 	"State.MeanSquare": "mean_square", "State.MeanGrad": "mean_grad", "State.MomentumBuffer": "momentum",
 	"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum",
-	"WeightDecay": "weight_decay", "LossScale": "loss_scale", "ClipValue": "clip_value",
+	"Width": "width", "WeightDecay": "weight_decay", "LossScale": "loss_scale", "ClipValue": "clip_value",
 }
+
+// wantInC does the same in what is expected.
+var wantInC = strings.NewReplacer("Theta", "theta", "Width", "width", "len(Rows)", "rows_count")
 
 // say puts text into a buffer of size bytes, as much of it as fits in whole
 // characters.
@@ -124,42 +130,39 @@ func floats(start *C.float, n C.int64_t, name string) []float32 {
 
 // ---- Functions ----
 
-//export kernel_update
-func kernel_update(theta, grad, s *C.float, n C.int64_t, lr, rho, eps C.double, message *C.char, size C.int64_t) (code C.int32_t) {
+//export kernelgo_update
+func kernelgo_update(theta, grad, s *C.float, n C.int64_t, lr, rho, eps C.double, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
 	kernel.Update(floats(theta, n, "theta"), floats(grad, n, "grad"), floats(s, n, "s"),
 		float64(lr), float64(rho), float64(eps))
 	return C.KERNEL_OK
 }
 
-//export kernel_sum_squares
-func kernel_sum_squares(x *C.float, n C.int64_t, sum *C.double, message *C.char, size C.int64_t) (code C.int32_t) {
+//export kernelgo_sum_squares
+func kernelgo_sum_squares(x *C.float, n C.int64_t, sum *C.double, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
 	array(sum, 1, "sum")[0] = C.double(kernel.SumSquares(floats(x, n, "x")))
 	return C.KERNEL_OK
 }
 
 // isaNames are C's copies of the names, made once.
-var (
-	isaNames = map[string]*C.char{}
-	isaList  = C.CString(strings.Join(kernel.ISAs(), ","))
-	versionC = C.CString(version)
-)
+var isaNames = map[string]*C.char{}
 
 func init() {
 	for _, name := range kernel.ISAs() {
 		isaNames[name] = C.CString(name)
 	}
+	C.process_ready(isaNames[kernel.ISA()], C.CString(strings.Join(kernel.ISAs(), ",")), C.CString(version))
 }
 
-//export kernel_isa
-func kernel_isa() *C.char { return isaNames[kernel.ISA()] }
+// kernelgo_touch does nothing: a call of it waits until the runtime is ready, and
+// makes the thread known to it.
+//
+//export kernelgo_touch
+func kernelgo_touch() {}
 
-//export kernel_isas
-func kernel_isas() *C.char { return isaList }
-
-//export kernel_set_isa
-func kernel_set_isa(name *C.char, message *C.char, size C.int64_t) (code C.int32_t) {
+//export kernelgo_set_isa
+func kernelgo_set_isa(name *C.char, now **C.char, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
 	if name == nil {
 		refusef("name = NULL: missing")
@@ -167,8 +170,6 @@ func kernel_set_isa(name *C.char, message *C.char, size C.int64_t) (code C.int32
 	if err := kernel.SetISA(C.GoString(name)); err != nil {
 		refusef("name: %s", plain(err))
 	}
+	*now = isaNames[kernel.ISA()]
 	return C.KERNEL_OK
 }
-
-//export kernel_version
-func kernel_version() *C.char { return versionC }

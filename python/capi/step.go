@@ -1,13 +1,13 @@
 package main
 
 /*
-#define KERNEL_NO_PROTOTYPES
-#include "kernel.h"
+#include "process.h"
 */
 import "C"
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"unsafe"
 
@@ -25,6 +25,12 @@ type optimizer struct {
 	states  []kernel.State
 }
 
+func newOptimizer() *optimizer {
+	o := new(optimizer)
+	o.kernel.Options = kernel.PyTorch() // of no tensor: each has its own
+	return o
+}
+
 // optimizers are those that C has a number of.
 var optimizers struct {
 	sync.RWMutex
@@ -32,20 +38,20 @@ var optimizers struct {
 	all  map[C.kernel_optimizer]*optimizer
 }
 
-//export kernel_optimizer_new
-func kernel_optimizer_new() C.kernel_optimizer {
+//export kernelgo_optimizer_new
+func kernelgo_optimizer_new() C.kernel_optimizer {
 	optimizers.Lock()
 	defer optimizers.Unlock()
 	if optimizers.all == nil {
 		optimizers.all = map[C.kernel_optimizer]*optimizer{}
 	}
 	optimizers.last++
-	optimizers.all[optimizers.last] = new(optimizer)
+	optimizers.all[optimizers.last] = newOptimizer()
 	return optimizers.last
 }
 
-//export kernel_optimizer_free
-func kernel_optimizer_free(number C.kernel_optimizer) {
+//export kernelgo_optimizer_free
+func kernelgo_optimizer_free(number C.kernel_optimizer) {
 	optimizers.Lock()
 	defer optimizers.Unlock()
 	delete(optimizers.all, number)
@@ -53,7 +59,7 @@ func kernel_optimizer_free(number C.kernel_optimizer) {
 
 func optimizerOf(number C.kernel_optimizer) *optimizer {
 	if number == 0 {
-		return new(optimizer)
+		return newOptimizer()
 	}
 	optimizers.RLock()
 	defer optimizers.RUnlock()
@@ -64,12 +70,16 @@ func optimizerOf(number C.kernel_optimizer) *optimizer {
 	return o
 }
 
-//export kernel_step
-func kernel_step(number C.kernel_optimizer, settings *C.kernel_settings,
+//export kernelgo_step
+func kernelgo_step(number C.kernel_optimizer, settings *C.kernel_settings,
 	options *C.kernel_options, optionsCount C.int64_t,
 	tensors *C.kernel_tensor, tensorsCount C.int64_t,
 	report *C.kernel_report, message *C.char, size C.int64_t) (code C.int32_t) {
 	defer guard(message, size, &code)
+	// Threads that a locked one needs come from the runtime's template thread, which
+	// was made while the library was loaded: else they would inherit the caller's cores.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if report != nil {
 		array(report, 1, "report")
 	}
@@ -82,6 +92,9 @@ func kernel_step(number C.kernel_optimizer, settings *C.kernel_settings,
 	defer o.forget()
 	o.borrow(all)
 
+	if o.kernel.Workers != 1 && o.elements() >= alone {
+		C.process_before_threads()
+	}
 	done, err := o.kernel.Step(o.params)
 	if err != nil {
 		refusef("%s", plain(err))
@@ -94,7 +107,7 @@ func kernel_step(number C.kernel_optimizer, settings *C.kernel_settings,
 	}
 	if !done.Skipped {
 		for i := range all {
-			if t := &all[i]; t.step != nil && (t.grad != nil || t.n == 0) {
+			if t := &all[i]; t.step != nil && (t.grad != nil || t.width != 0 || t.n == 0) {
 				*t.step++
 			}
 		}
@@ -103,7 +116,8 @@ func kernel_step(number C.kernel_optimizer, settings *C.kernel_settings,
 }
 
 func (o *optimizer) set(settings *C.kernel_settings) {
-	o.kernel.Workers, o.kernel.ClipNorm, o.kernel.SkipNonFinite, o.kernel.ZeroGrad = 0, 0, false, false
+	o.kernel.Workers, o.kernel.LossScale, o.kernel.ClipNorm = 0, 0, 0
+	o.kernel.SkipNonFinite, o.kernel.ZeroGrad = false, false
 	if settings == nil {
 		return
 	}
@@ -118,9 +132,20 @@ func (o *optimizer) set(settings *C.kernel_settings) {
 		refusef("settings.flags = %#x: unknown", s.flags)
 	}
 	o.kernel.Workers = int(s.workers)
+	o.kernel.LossScale = float64(s.loss_scale)
 	o.kernel.ClipNorm = float64(s.clip_norm)
 	o.kernel.SkipNonFinite = s.flags&C.KERNEL_SKIP_NON_FINITE != 0
 	o.kernel.ZeroGrad = s.flags&C.KERNEL_ZERO_GRAD != 0
+}
+
+// alone is how many elements a step has at least that uses more than one thread.
+const alone = 1 << 12
+
+func (o *optimizer) elements() (n int) {
+	for i := range o.params {
+		n += len(o.params[i].Theta)
+	}
+	return n
 }
 
 // maxWorkers is far beyond any CPU: more would be a number that was not set.
@@ -142,7 +167,6 @@ func (o *optimizer) setOptions(options []C.kernel_options) {
 			Eps:            float64(c.eps),
 			Momentum:       float64(c.momentum),
 			WeightDecay:    float64(c.weight_decay),
-			LossScale:      float64(c.loss_scale),
 			ClipValue:      float64(c.clip_value),
 			Nesterov:       on(C.KERNEL_NESTEROV),
 			Centered:       on(C.KERNEL_CENTERED),
@@ -155,10 +179,6 @@ func (o *optimizer) setOptions(options []C.kernel_options) {
 		if err := o.options[i].Validate(); err != nil {
 			refusef("options[%d]: %s", i, plain(err))
 		}
-		if c.loss_scale != options[0].loss_scale {
-			refusef("options[%d].loss_scale = %v: must be that of options[0], %v", i, c.loss_scale, options[0].loss_scale)
-		}
-		o.options[i].LossScale, o.kernel.LossScale = 0, float64(c.loss_scale)
 	}
 }
 
@@ -174,18 +194,29 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 			refusef("tensors[%d].options = %d: must be in [0, %d)", i, t.options, len(o.options))
 		}
 		options := &o.options[t.options]
-		slice := func(start *C.float, name string) []float32 {
+		sliceOf := func(start *C.float, n C.int64_t, name string) []float32 {
 			// What array checks, without the name, which takes longer to make.
-			if t.n >= 0 && t.n <= maxLength && start != nil && uintptr(unsafe.Pointer(start))%4 == 0 &&
-				uintptr(unsafe.Pointer(start))+4*uintptr(t.n) >= uintptr(unsafe.Pointer(start)) {
-				return unsafe.Slice((*float32)(unsafe.Pointer(start)), int(t.n))
+			if n >= 0 && n <= maxLength && start != nil && uintptr(unsafe.Pointer(start))%4 == 0 &&
+				uintptr(unsafe.Pointer(start))+4*uintptr(n) >= uintptr(unsafe.Pointer(start)) {
+				return unsafe.Slice((*float32)(unsafe.Pointer(start)), int(n))
 			}
-			return floats(start, t.n, fmt.Sprintf("tensors[%d].%s", i, name))
+			return floats(start, n, fmt.Sprintf("tensors[%d].%s", i, name))
 		}
+		slice := func(start *C.float, name string) []float32 { return sliceOf(start, t.n, name) }
 		p, st := &o.params[i], &o.states[i]
 		*st = kernel.State{MeanSquare: slice(t.mean_square, "mean_square")}
 		*p = kernel.Param{Theta: slice(t.theta, "theta"), State: st, Options: options}
-		if t.grad != nil {
+		switch {
+		case t.width != 0:
+			if t.width < 0 || t.rows_count < 0 || t.rows_count > maxLength/t.width {
+				refusef("tensors[%d].width = %d, tensors[%[1]d].rows_count = %[3]d: must not be negative, or reach behind the end of memory",
+					i, t.width, t.rows_count)
+			}
+			p.Width, p.Rows = int(t.width), numbers(array(t.rows, t.rows_count, fmt.Sprintf("tensors[%d].rows", i)))
+			if p.Grad = sliceOf(t.grad, t.rows_count*t.width, "grad"); p.Grad == nil {
+				p.Grad = []float32{} // a gradient of no rows, not none
+			}
+		case t.grad != nil:
 			p.Grad = slice(t.grad, "grad")
 		}
 		if options.Centered {
@@ -206,6 +237,20 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 			st.Step = int(*t.step)
 		}
 	}
+}
+
+// numbers returns C's numbers as Go's: the same memory where they are alike.
+func numbers(x []C.int64_t) []int {
+	if unsafe.Sizeof(int(0)) == unsafe.Sizeof(C.int64_t(0)) {
+		return unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
+	}
+	y := make([]int, len(x))
+	for i := range x {
+		if y[i] = int(x[i]); C.int64_t(y[i]) != x[i] {
+			y[i] = -1 // which is no row either
+		}
+	}
+	return y
 }
 
 // maxLength is how many float32 fit into the address space.

@@ -20,12 +20,16 @@ from ._numpy import update
 if TYPE_CHECKING:
     from ._torch import RMSprop
 
+    __version__: str
+
 __all__ = ["RMSprop", "isa", "isas", "set_isa", "update"]
 
 
 def __getattr__(name: str) -> object:
     if name == "RMSprop":
         return import_module("._torch", __name__).RMSprop
+    if name == "__version__":
+        return import_module("importlib.metadata").version("kernel-rmsprop")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

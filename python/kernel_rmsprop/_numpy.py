@@ -41,6 +41,8 @@ def update(
     for name, x in arrays.items():
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError(f"{name} must not be masked: the step would ignore the mask")
         if x.dtype != np.float32:  # in another byte order it is another
             raise TypeError(f"{name} must be float32 in native byte order, not {x.dtype!r}")
         if x.shape != theta.shape:
@@ -52,7 +54,7 @@ def update(
     ):
         orders = ", ".join(f"{name} {_order(x)}" for name, x in arrays.items())
         raise ValueError(f"theta, grad, s: must be contiguous, all in C's order or all in Fortran's; {orders}")
-    numbers = []
+    numbers: list[float] = []
     for name, number in (("lr", lr), ("rho", rho), ("eps", eps)):
         if not isinstance(number, Real):
             raise TypeError(f"{name} must be a real number, not {type(number).__name__}")

@@ -8,11 +8,11 @@ import sys
 
 
 def launch(module: str, environments: list[dict[str, str]], *arguments: str) -> None:
-    """Runs a module in a process for each environment, with the arguments and -rank RANK/RANKS."""
+    """Runs a module in a process for each environment, with the arguments and --rank RANK/RANKS."""
     count = len(environments)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "-rank", f"{rank}/{count}"],
+            [sys.executable, "-m", module, *arguments, "--rank", f"{rank}/{count}"],
             env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", **environment},
         )
         for rank, environment in enumerate(environments)

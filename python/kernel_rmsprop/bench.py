@@ -1,8 +1,8 @@
 """Measures the step against torch.optim.RMSprop's.
 
     python -m kernel_rmsprop.bench
-    python -m kernel_rmsprop.bench -cases 1M,ResNet-50 -threads 1 -json times.json -png times.png
-    python -m kernel_rmsprop.bench -threads 1 -compiled
+    python -m kernel_rmsprop.bench --cases 1M,ResNet-50 --threads 1 --json times.json --png times.png
+    python -m kernel_rmsprop.bench --threads 1 --compiled
 
 Each time is that of a whole optimizer.step(), the shortest of some rounds in which the
 contenders take turns. The speed-up is torch's time over ours. A compiled step is
@@ -17,6 +17,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -53,22 +54,23 @@ CASES: dict[str, list[tuple[int, ...]]] = {
     "16M": [(1 << 24,)],
     "ResNet-50": resnet50(),
 }
-OPTIONS: dict[str, dict] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "all": dict(momentum=0.9, centered=True, weight_decay=1e-4),
 }
 COMPILED = "1x1,1M,16M,ResNet-50"  # to compile a step on 1,000 tensors takes too long
 ARRAYS = {"plain": 5, "all": 9}  # read or written once by a step: theta, s and its kind twice, grad once
 OURS = "ours"
+Make = Callable[[list[Any], dict[str, Any]], Callable[[], object]]
 
 
-def contenders(compiled: bool) -> dict[str, Callable[[list, dict], Callable[[], object]]]:
+def contenders(compiled: bool) -> dict[str, Make]:
     """Returns what makes the step of each, by name."""
 
-    def torchs(foreach: bool) -> Callable[[list, dict], Callable[[], object]]:
+    def torchs(foreach: bool) -> Make:
         return lambda params, options: torch.optim.RMSprop(params, foreach=foreach, **options).step
 
-    found = {
+    found: dict[str, Make] = {
         OURS: lambda params, options: kernel_rmsprop.RMSprop(params, **options).step,
         "for-loop": torchs(False),
         "foreach": torchs(True),
@@ -76,11 +78,16 @@ def contenders(compiled: bool) -> dict[str, Callable[[list, dict], Callable[[], 
     if compiled:
         # Anew: with too many optimizers before, torch would run this one as it is.
         torch.compiler.reset()
-        found["compiled"] = lambda params, options: torch.compile(torchs(True)(params, options))
+
+        def compiled_step(params: list[Any], options: dict[str, Any]) -> Callable[[], object]:
+            step: Callable[[], object] = torch.compile(torchs(True)(params, options))
+            return step
+
+        found["compiled"] = compiled_step
     return found
 
 
-def measure(case: str, options: str, compiled: bool, seconds: float) -> dict:
+def measure(case: str, options: str, compiled: bool, seconds: float) -> dict[str, Any]:
     """Returns the shortest time of a step of each contender, and how long the first ones took."""
     times: dict[str, float] = {}
     first: dict[str, float] = {}
@@ -125,12 +132,12 @@ def duration(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
-def contenders_of(rows: list[dict]) -> list[str]:
+def contenders_of(rows: list[dict[str, Any]]) -> list[str]:
     """Returns the names of all but ours. Some rows may not have all of them."""
     return [*dict.fromkeys(name for row in rows for name in row["seconds"] if name != OURS)]
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as Markdown."""
     names = contenders_of(rows)
     head = ["case", "options", "threads", OURS, *names, *(f"{n} / {OURS}" for n in names), "GB/s"]
@@ -148,7 +155,7 @@ def table(rows: list[dict]) -> str:
     return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths)) + " |" for line in lines)
 
 
-def picture(rows: list[dict], path: str) -> None:
+def picture(rows: list[dict[str, Any]], path: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -174,7 +181,7 @@ def picture(rows: list[dict], path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def machine() -> dict:
+def machine() -> dict[str, Any]:
     cpu = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
@@ -195,16 +202,16 @@ def main() -> None:
         prog="python -m kernel_rmsprop.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     every = torch.get_num_threads()
-    parser.add_argument("-cases", default=",".join(CASES), help="of %(default)s")
-    parser.add_argument("-options", default=",".join(OPTIONS), help="plain, all: momentum, centered and decay")
-    parser.add_argument("-threads", default=f"1,{every}" if every > 1 else "1", help="default %(default)s")
-    parser.add_argument("-time", type=float, default=1, help="seconds for each contender (%(default)s)")
+    parser.add_argument("--cases", default=",".join(CASES), help="of %(default)s")
+    parser.add_argument("--options", default=",".join(OPTIONS), help="plain, all: momentum, centered and decay")
+    parser.add_argument("--threads", default=f"1,{every}" if every > 1 else "1", help="default %(default)s")
+    parser.add_argument("--time", type=float, default=1, help="seconds for each contender (%(default)s)")
     parser.add_argument(
-        "-compiled", nargs="?", default="", const=COMPILED,
+        "--compiled", nargs="?", default="", const=COMPILED,
         help="cases with a compiled step, too; to compile takes up to minutes, and a C++ compiler (%(const)s)",
     )  # fmt: skip
-    parser.add_argument("-json", help="a file for the times")
-    parser.add_argument("-png", help="a file for a picture, by matplotlib")
+    parser.add_argument("--json", help="a file for the times")
+    parser.add_argument("--png", help="a file for a picture, by matplotlib")
     args = parser.parse_args()
     cases, options = args.cases.split(","), args.options.split(",")
     compiled = args.compiled.split(",") if args.compiled else []

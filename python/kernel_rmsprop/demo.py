@@ -45,10 +45,10 @@ def train(optimizer_class: type, hidden: int, epochs: int) -> tuple[list[float],
     losses, in_step = [], 0.0
     for _ in range(epochs):
         total = 0.0
-        for batch in rest[torch.randperm(len(rest))].split(32):
+        for batch in torch.split(rest[torch.randperm(len(rest))], 32):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
-            loss.backward()
+            torch.autograd.backward(loss)
             start = time.perf_counter()
             optimizer.step()
             in_step += time.perf_counter() - start
@@ -61,9 +61,9 @@ def train(optimizer_class: type, hidden: int, epochs: int) -> tuple[list[float],
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m kernel_rmsprop.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("-epochs", "--epochs", type=int, default=10)
-    parser.add_argument("-hidden", "--hidden", type=int, default=512, help="units of each of the two hidden layers")
-    parser.add_argument("-threads", "--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--hidden", type=int, default=512, help="units of each of the two hidden layers")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     if min(args.epochs, args.hidden, args.threads) < 1:
         parser.error("epochs, hidden and threads must be positive")

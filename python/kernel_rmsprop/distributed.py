@@ -106,7 +106,7 @@ def fixed_order_all_reduce(
         distance *= 2
     total /= shards
 
-    for p, g in zip(params, total[:-1].split([p.numel() for p in params])):
+    for p, g in zip(params, torch.split(total[:-1], [p.numel() for p in params])):
         p.grad = torch.empty_like(p, requires_grad=False).copy_(g.view(p.shape))
     return total[-1:].clone()
 

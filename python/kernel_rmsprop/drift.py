@@ -1,6 +1,6 @@
 """Shows whether replicas on unlike CPUs stay together.
 
-    python -m kernel_rmsprop.drift -steps 50,1000
+    python -m kernel_rmsprop.drift --steps 50,1000
 
 Two processes train one network by DistributedDataParallel over gloo, on this machine: once
 with torch.optim.RMSprop, which runs by AVX2 in one process (ATEN_CPU_CAPABILITY=avx2) and by
@@ -46,7 +46,7 @@ def train(which: str, rank_of: str, steps: list[int], directory: str) -> None:
         images = torch.rand(32, 64, generator=draw)
         labels = (images.view(32, 4, 16).sum(2) * 1e4).long().sum(1) % 10
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(wrapped(images), labels).backward()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(wrapped(images), labels))
         optimizer.step()
         if step in steps:
             theta = torch.nn.utils.parameters_to_vector(model.parameters()).detach().numpy()
@@ -57,7 +57,7 @@ def train(which: str, rank_of: str, steps: list[int], directory: str) -> None:
 def drift(which: str, steps: list[int]) -> list[tuple[int, int, float]]:
     """Returns for each of the steps how many parameters there are, how many differ, and by how much at most."""
     with tempfile.TemporaryDirectory() as directory:
-        arguments = ["-steps", ",".join(map(str, steps)), "-which", which, "-directory", directory]
+        arguments = ["--steps", ",".join(map(str, steps)), "--which", which, "--directory", directory]
         launch("kernel_rmsprop.drift", RANKS[which], *arguments)
         found = []
         for step in steps:
@@ -70,8 +70,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m kernel_rmsprop.drift", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-steps", default="50,1000", help="after how many to compare (%(default)s)")
-    for name in ("-rank", "-which", "-directory"):  # for the processes
+    parser.add_argument("--steps", default="50,1000", help="after how many to compare (%(default)s)")
+    for name in ("--rank", "--which", "--directory"):  # for the processes
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     steps = sorted({*counts(parser, "steps", args.steps)})

@@ -1,6 +1,6 @@
 """Measures fixed_order_all_reduce against the ordinary all-reduce.
 
-    python -m kernel_rmsprop.reduce -ranks 2,4 -elements 1000000,10000000
+    python -m kernel_rmsprop.reduce --ranks 2,4 --elements 1000000,10000000
 
 Processes on this machine reduce a gradient over gloo on loopback: the ordinary way, after
 backward(), and in the fixed order, with as many shards as ranks. Each time is the shortest
@@ -60,23 +60,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m kernel_rmsprop.reduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-ranks", default="2,4", help="powers of two (%(default)s)")
-    parser.add_argument("-elements", default="1000000,10000000", help="of the gradient (%(default)s)")
-    parser.add_argument("-rank", help=argparse.SUPPRESS)  # for the processes
-    parser.add_argument("-directory", help=argparse.SUPPRESS)
+    parser.add_argument("--ranks", default="2,4", help="powers of two (%(default)s)")
+    parser.add_argument("--elements", default="1000000,10000000", help="of the gradient (%(default)s)")
+    parser.add_argument("--rank", help=argparse.SUPPRESS)  # for the processes
+    parser.add_argument("--directory", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.rank:
         rank(args.rank, int(args.elements), args.directory)
         return
-    all_ranks, sizes = counts(parser, "-ranks", args.ranks), counts(parser, "-elements", args.elements)
+    all_ranks, sizes = counts(parser, "--ranks", args.ranks), counts(parser, "--elements", args.elements)
     if any(n & (n - 1) for n in all_ranks):
-        parser.error(f"-ranks {args.ranks!r}: must be powers of two")
+        parser.error(f"--ranks {args.ranks!r}: must be powers of two")
     print("| ranks | elements | all-reduce | fixed order | ratio |")
     print("| --- | --- | --- | --- | --- |")
     for ranks in all_ranks:
         for elements in sizes:
             with tempfile.TemporaryDirectory() as directory:
-                arguments = ["-elements", str(elements), "-directory", directory]
+                arguments = ["--elements", str(elements), "--directory", directory]
                 launch("kernel_rmsprop.reduce", [{}] * ranks, *arguments)
                 ordinary, fixed = json.loads(Path(directory, "times").read_text())
             times = f"{1e3 * ordinary:.1f} ms | {1e3 * fixed:.1f} ms | {fixed / ordinary:.2f}"

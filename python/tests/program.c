@@ -1,10 +1,16 @@
 /* Uses the library without Python: prints what failed, and returns how much. */
+#define _GNU_SOURCE
 #include <kernel.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int failures;
 
@@ -203,15 +209,15 @@ static void test_options(void) {
 		kernel_options o = {.lr = 0.125, .rho = 0.75, .eps = 0.5, .flags = set % 128};
 		o.momentum = set & 128 ? 0.625 : 0;
 		o.weight_decay = set & 256 ? 0.375 : 0;
-		o.loss_scale = set & 512 ? 4 : 0;
+		kernel_settings settings = {.loss_scale = set & 512 ? 4 : 0};
 		o.clip_value = set & 1024 ? 0.5 : 0;
 		float theta = 2, grad, s = 0, m = 0, b = 0, step = 0;
 		double want = 2, want_s = 0, want_m = 0, want_b = 0;
 		kernel_tensor t = {&theta, &grad, &s, o.flags & KERNEL_CENTERED ? &m : NULL, o.momentum ? &b : NULL, &step, 1, 0};
 		for (int i = 1; i <= 3; i++) {
 			grad = i == 2 ? -3 : 5;
-			CHECK(kernel_step(0, NULL, &o, 1, &t, 1, NULL, TO) == KERNEL_OK);
-			double g = o.loss_scale ? grad / o.loss_scale : grad;
+			CHECK(kernel_step(0, &settings, &o, 1, &t, 1, NULL, TO) == KERNEL_OK);
+			double g = settings.loss_scale ? grad / settings.loss_scale : grad;
 			if (o.flags & KERNEL_MAXIMIZE)
 				g = -g;
 			if (o.clip_value)
@@ -244,6 +250,61 @@ static void test_options(void) {
 			return;
 		}
 	}
+}
+
+/* Rows of a table, some of them twice: the same bits as a table of these rows alone with summed gradients. */
+static void test_rows(kernel_optimizer optimizer) {
+	enum { ROWS = 50, WIDTH = 7, LISTED = 5, DISTINCT = 4 };
+	static const int64_t rows[LISTED] = {30, 2, 30, 49, 3}, once[DISTINCT] = {30, 2, 49, 3};
+	kernel_options o = {.lr = 0.25, .rho = 0.75, .eps = 1e-3, .momentum = 0.5, .weight_decay = 0.125};
+	kernel_settings settings = {.workers = 2, .clip_norm = INFINITY};
+	kernel_report report, want;
+	float *theta = numbers(ROWS * WIDTH, 1), *grad = numbers(LISTED * WIDTH, -0.25f), *s = numbers(ROWS * WIDTH, 0);
+	float *b = numbers(ROWS * WIDTH, 0), *before[3] = {numbers(ROWS * WIDTH, 1), numbers(ROWS * WIDTH, 0), numbers(ROWS * WIDTH, 0)};
+	float steps = 0;
+	float few[4][DISTINCT * WIDTH]; /* theta, grad, s, b */
+	for (int i = 0; i < DISTINCT; i++)
+		for (int k = 0; k < WIDTH; k++) {
+			int from = once[i] * WIDTH + k, to = i * WIDTH + k;
+			few[0][to] = theta[from], few[2][to] = s[from], few[3][to] = b[from], few[1][to] = 0;
+			for (int j = 0; j < LISTED; j++)
+				if (rows[j] == once[i])
+					few[1][to] += grad[j * WIDTH + k];
+		}
+	kernel_tensor table = {theta, grad, s, NULL, b, &steps, ROWS * WIDTH, 0, WIDTH, rows, LISTED};
+	kernel_tensor alone = {few[0], few[1], few[2], NULL, few[3], NULL, DISTINCT * WIDTH, 0, 0, NULL, 0};
+	CHECK(kernel_step(optimizer, &settings, &o, 1, &table, 1, &report, TO) == KERNEL_OK);
+	CHECK(kernel_step(0, &settings, &o, 1, &alone, 1, &want, TO) == KERNEL_OK);
+	CHECK(report.norm == want.norm && report.norm > 0 && steps == 1);
+	float *arrays[3] = {theta, s, b}, *theirs[3] = {few[0], few[2], few[3]};
+	for (int a = 0; a < 3; a++) {
+		for (int i = 0; i < DISTINCT; i++)
+			memcpy(before[a] + once[i] * WIDTH, theirs[a] + i * WIDTH, WIDTH * sizeof(float));
+		CHECK(memcmp(arrays[a], before[a], ROWS * WIDTH * sizeof(float)) == 0); /* the other rows, too */
+	}
+
+	/* No rows: the step is counted, and nothing else happens. */
+	table.rows = NULL, table.grad = NULL, table.rows_count = 0;
+	CHECK(kernel_step(optimizer, &settings, &o, 1, &table, 1, &report, TO) == KERNEL_OK && report.norm == 0 && steps == 2);
+
+	int64_t wrong[LISTED] = {1, 2, ROWS, 3, 4};
+	kernel_tensor t;
+#define WITH_ROWS(word, change) (t = table, t.grad = grad, t.rows = rows, t.rows_count = LISTED, change, 0); REFUSED(word, kernel_step(optimizer, NULL, &o, 1, &t, 1, NULL, TO))
+	(void)WITH_ROWS("tensors[0].rows[2] = 50, want a row of theta, in [0, 50)", t.rows = wrong);
+	wrong[2] = -1;
+	(void)WITH_ROWS("tensors[0].rows[2] = -1", t.rows = wrong);
+	wrong[2] = INT64_MIN;
+	(void)WITH_ROWS("tensors[0].rows[2] = -9", t.rows = wrong);
+	(void)WITH_ROWS("tensors[0].rows = NULL", t.rows = NULL);
+	(void)WITH_ROWS("tensors[0].rows = 0x", t.rows = (const int64_t *)((const char *)rows + 4));
+	(void)WITH_ROWS("rows_count = -1", t.rows_count = -1);
+	(void)WITH_ROWS("rows_count = 9223372036854775807", t.rows_count = INT64_MAX);
+	(void)WITH_ROWS("tensors[0].width = -7", t.width = -WIDTH);
+	(void)WITH_ROWS("tensors[0].theta", t.width = WIDTH + 1);
+	(void)WITH_ROWS("tensors[0].grad = NULL", t.grad = NULL);
+	(void)WITH_ROWS("overlap", t.grad = theta + 5);
+	CHECK(steps == 2 && memcmp(theta, before[0], ROWS * WIDTH * sizeof(float)) == 0);
+	free(theta), free(grad), free(s), free(b), free(before[0]), free(before[1]), free(before[2]);
 }
 
 /* What kernel.h says of arrays that overlap, and of counters that do. */
@@ -361,11 +422,7 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	(void)WITH_OPTIONS("eps = NaN", o.eps = NAN);
 	(void)WITH_OPTIONS("momentum = 1", o.momentum = 1);
 	(void)WITH_OPTIONS("weight_decay = +Inf", o.weight_decay = INFINITY);
-	(void)WITH_OPTIONS("loss_scale = -1", o.loss_scale = -1);
 	(void)WITH_OPTIONS("clip_value = -1", o.clip_value = -1);
-	kernel_options two[2] = {good, good};
-	two[1].loss_scale = 2;
-	REFUSED("options[1].loss_scale = 2", kernel_step(optimizer, NULL, two, 2, t, 2, NULL, TO));
 	(void)WITH_OPTIONS("options[0].flags = 0x80", o.flags = 0x80);
 	(void)WITH_OPTIONS("tensors[1].mean_grad = NULL", (o.flags = KERNEL_CENTERED, t[1].mean_grad = NULL));
 	(void)WITH_OPTIONS("tensors[1].momentum = NULL", (o.momentum = 0.5, t[1].momentum = NULL));
@@ -382,6 +439,10 @@ static void test_bad_step(kernel_optimizer optimizer) {
 #define WITH_SETTINGS(word, change) (memset(&s, 0, sizeof s), change, 0); REFUSED(word, kernel_step(optimizer, &s, &good, 1, t, 2, NULL, TO))
 	(void)WITH_SETTINGS("settings.workers = -1", s.workers = -1);
 	(void)WITH_SETTINGS("settings.workers", s.workers = INT64_MAX);
+	(void)WITH_SETTINGS("loss_scale = -1", s.loss_scale = -1);
+	(void)WITH_SETTINGS("loss_scale = NaN", s.loss_scale = NAN);
+	(void)WITH_SETTINGS("loss_scale = 1e-60", s.loss_scale = 1e-60);
+	(void)WITH_SETTINGS("loss_scale = 1e+60", s.loss_scale = 1e60);
 	(void)WITH_SETTINGS("settings.clip_norm = NaN", s.clip_norm = NAN);
 	(void)WITH_SETTINGS("settings.clip_norm = -1", s.clip_norm = -1);
 	(void)WITH_SETTINGS("settings.flags = 0x4", s.flags = 4);
@@ -408,7 +469,90 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	drop(&m), drop(&untouched);
 }
 
+/* ---- The process around the library ---- */
+
+static void test_fork(kernel_optimizer optimizer) {
+	const char *isa = kernel_isa();
+	float x[3] = {1, 1, 1};
+	double sum = 7;
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0) {
+		kernel_options o = {.lr = 0.5, .rho = 0.9, .eps = 1e-7};
+		kernel_tensor t = {x, x + 1, x + 2, NULL, NULL, NULL, 1, 0};
+		CHECK(kernel_forked() == 1);
+		CHECK(kernel_update(x, x + 1, x + 2, 1, 0.1, 0.9, 0, TO) == KERNEL_FORKED && strstr(message, "load another copy"));
+		CHECK(kernel_step(optimizer, NULL, &o, 1, &t, 1, NULL, TO) == KERNEL_FORKED);
+		CHECK(kernel_sum_squares(x, 3, &sum, TO) == KERNEL_FORKED && sum == 7 && x[0] == 1);
+		CHECK(kernel_set_isa("generic", message, 5) == KERNEL_FORKED && strcmp(message, "the ") == 0);
+		CHECK(kernel_set_isa("generic", NULL, 0) == KERNEL_FORKED && strcmp(kernel_isa(), isa) == 0);
+		CHECK(kernel_optimizer_new() == 0 && strlen(kernel_version()) > 0);
+		kernel_optimizer_free(optimizer);
+		child = fork();
+		if (child == 0)
+			_exit(kernel_forked() == 1 && kernel_optimizer_new() == 0 ? failures : 99);
+		int status;
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+		fflush(stdout);
+		_exit(failures);
+	}
+	int status;
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	CHECK(kernel_forked() == 0);
+}
+
+static volatile sig_atomic_t seen;
+
+static void handler(int sig) {
+	volatile char large[16384]; /* a goroutine's stack begins with 8 KiB */
+	memset((char *)large, sig, sizeof large);
+	seen++;
+}
+
+static int test_signals(void) {
+	enum { LARGE = 1 << 21 };
+	kernel_options o = {.lr = 0.01, .rho = 0.9, .eps = 1e-7};
+	kernel_settings settings = {.workers = 2};
+	kernel_tensor t = {numbers(LARGE, 1), numbers(LARGE, 1), numbers(LARGE, 0), NULL, NULL, NULL, LARGE, 0};
+	kernel_optimizer optimizer = kernel_optimizer_new();
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	struct itimerval often = {{0, 1000}, {0, 1000}};
+	sigset_t before, after;
+	for (int i = 0; i < 400; i++) {
+		if (i == 5) { /* after Go was loaded */
+			static const int sigs[] = {SIGPROF, SIGALRM, SIGVTALRM, SIGCHLD, SIGUSR1, SIGTERM};
+			for (size_t k = 0; k < sizeof sigs / sizeof *sigs; k++)
+				CHECK(sigaction(sigs[k], &action, NULL) == 0);
+			CHECK(setitimer(ITIMER_PROF, &often, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0 &&
+			      setitimer(ITIMER_VIRTUAL, &often, NULL) == 0);
+		}
+		pthread_sigmask(SIG_SETMASK, NULL, &before);
+		CHECK(kernel_step(optimizer, &settings, &o, 1, &t, 1, NULL, TO) == KERNEL_OK);
+		pthread_sigmask(SIG_SETMASK, NULL, &after);
+		CHECK(memcmp(&before, &after, sizeof before) == 0);
+		if (i >= 5)
+			kill(getpid(), SIGCHLD), kill(getpid(), SIGUSR1), kill(getpid(), SIGTERM);
+	}
+	printf("signals seen: %d\n", (int)seen);
+	CHECK(seen > 400);
+	if (!failures)
+		printf("all passed\n");
+	return failures > 0;
+}
+
+static int test_limits(void) {
+	struct rlimit files;
+	kernel_isa();
+	CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);
+	printf("open files: %llu\nall passed\n", (unsigned long long)files.rlim_cur);
+	return 0;
+}
+
 int main(int argc, char **argv) {
+	if (argc > 1 && strcmp(argv[1], "signals") == 0)
+		return test_signals();
+	if (argc > 1 && strcmp(argv[1], "limits") == 0)
+		return test_limits();
 	if (argc > 1 && strcmp(argv[1], "beyond") == 0) { /* for valgrind to notice */
 		float *theta = numbers(33, 1), *grad = numbers(32, 1), *s = numbers(33, 1);
 		return kernel_update(theta, grad, s, 33, 0.1, 0.9, 0, TO);
@@ -429,6 +573,8 @@ int main(int argc, char **argv) {
 		test_step(0);
 		test_options();
 		test_threads();
+		test_rows(optimizer);
+		test_rows(0);
 		test_shared(optimizer);
 		test_shared(0);
 		test_bad_step(optimizer);
@@ -440,6 +586,9 @@ int main(int argc, char **argv) {
 		kernel_optimizer_free(0);
 	}
 	test_bad_update();
+	kernel_optimizer optimizer = kernel_optimizer_new();
+	test_fork(optimizer);
+	kernel_optimizer_free(optimizer);
 	free(isas);
 	if (!failures)
 		printf("all passed\n");

@@ -19,7 +19,7 @@ def compile_program(directory, library, *flags):
         pytest.skip("there is no gcc")
     program = directory / "program"
     subprocess.run(
-        ["gcc", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-value", "-ffp-contract=off", "-pthread", *flags,
+        ["gcc", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Werror", "-Wno-unused-value", "-ffp-contract=off", "-pthread", *flags,
          "-I", CAPI, "-o", program, SOURCE, library, f"-Wl,-rpath,{Path(library).parent}", "-lm"],
         check=True,
     )  # fmt: skip
@@ -84,15 +84,20 @@ def test_header_is_cplusplus(tmp_path):
     subprocess.run([tmp_path / "header"], check=True)
 
 
-def test_prototypes_are_those_of_the_library(tmp_path):
-    """Go writes a header, too: with const where kernel.h has it, the declarations agree."""
-    library = build_library(tmp_path / "generated.so")
-    generated = [line for line in library.with_suffix(".h").read_text().splitlines() if line.startswith("extern ") and "kernel_" in line]
-    ours = (CAPI / "kernel.h").read_text()
-    declared = ours[ours.index("#ifndef KERNEL_NO_PROTOTYPES") : ours.index("#endif", ours.index("#ifndef KERNEL_NO_PROTOTYPES"))]
-    assert len(generated) == declared.count(");")
-    source = '#define KERNEL_NO_PROTOTYPES\n#include <kernel.h>\n#define const\n' + "\n".join(
-        line for line in declared.splitlines() if not line.startswith("#")
-    ) + "\n" + "\n".join(generated) + "\n"
-    (tmp_path / "both.c").write_text(source)
-    subprocess.run(["gcc", "-Werror", "-fsyntax-only", "-I", CAPI, tmp_path / "both.c"], check=True)
+def test_library_has_every_function():
+    """Their types the compiler compares: process.c includes kernel.h."""
+    declared = re.findall(r"^[a-z].*?\b(kernel_\w+)\(", (CAPI / "kernel.h").read_text(), flags=re.M)
+    assert len(declared) == 10
+    for name in declared:
+        assert hasattr(_library.library().c, name)
+
+
+def test_signals(tmp_path):
+    """Handlers without SA_ONSTACK that need more of a stack than a thread of Go has, every millisecond."""
+    assert "signals seen" in run(compile_program(tmp_path, _library._path()), "signals").stdout
+
+
+def test_limits(tmp_path):
+    program = compile_program(tmp_path, _library._path())
+    done = run("sh", "-c", f"ulimit -Sn 777; {program} limits")
+    assert "open files: 777" in done.stdout

@@ -85,7 +85,7 @@ def digest_of(model, optimizer):
 
 
 def all_in_the_kernel(optimizer):
-    (plan,) = optimizer._plans.values()
+    (plan,) = optimizer._session.plans.values()
     return not plan.rest and len(plan.mine) > 0
 
 

@@ -64,6 +64,8 @@ BAD = {
     "theta-list": ("theta", TypeError, lambda x: x.tolist()),
     "grad-list": ("grad", TypeError, lambda x: x.tolist()),
     "s-none": ("s", TypeError, lambda x: None),
+    "theta-masked": ("theta", TypeError, np.ma.masked_array),
+    "grad-masked": ("grad", TypeError, np.ma.masked_array),
     "theta-double": ("theta", TypeError, lambda x: x.astype(np.float64)),
     "grad-half": ("grad", TypeError, lambda x: x.astype(np.float16)),
     "s-bytes": ("s", TypeError, lambda x: x.astype(x.dtype.newbyteorder())),
@@ -124,10 +126,12 @@ def test_set_isa():
     for name in kernel_rmsprop.isas():
         kernel_rmsprop.set_isa(name)
         assert kernel_rmsprop.isa() == name
-    for name in ("nonsense", "", "avx2\0", "avx512,avx2"):
+    for name in ("nonsense", " ", "avx2\0", "avx512,avx2"):
         with pytest.raises(ValueError, match="name"):
             kernel_rmsprop.set_isa(name)
     with pytest.raises(TypeError, match="name"):
         kernel_rmsprop.set_isa(None)
     assert kernel_rmsprop.isa() == kernel_rmsprop.isas()[-1] == "generic"
+    kernel_rmsprop.set_isa("")
+    assert kernel_rmsprop.isa() == kernel_rmsprop.isas()[0]
     kernel_rmsprop.set_isa(before)

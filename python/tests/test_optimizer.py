@@ -13,7 +13,7 @@ from torch.testing._internal.common_optimizers import optim_error_inputs_func_rm
 
 import kernel_rmsprop
 from kernel_rmsprop import RMSprop
-from kernel_rmsprop import _torch as module
+from kernel_rmsprop import _fused as module
 
 INPUTS = {i.desc: i.kwargs for i in optim_inputs_func_rmsprop("cpu")}
 MIXED = dict(lr=1e-3, momentum=0.9, centered=True, weight_decay=0.01)
@@ -61,7 +61,7 @@ def close(got, want):
 
 def in_kernel(optimizer):
     """How many tensors the last plans gave to the kernel, and how many to torch."""
-    plan = list(optimizer._plans.values())[-1]
+    plan = list(optimizer._session.plans.values())[-1]
     return len(plan.mine), sum(len(places) for _, places, _ in plan.rest)
 
 
@@ -106,13 +106,14 @@ def test_other_types_are_torchs(dtype):
     close(params[1][0], params[0][0])
 
 
-@pytest.mark.parametrize("option", ["differentiable", "momentum", "alpha", "lr"])
+@pytest.mark.parametrize("option", ["differentiable", "momentum", "alpha", "lr", "signs"])
 def test_options_that_are_torchs(option):
     kwargs = {
         "differentiable": dict(differentiable=True),
         "momentum": dict(momentum=1.0),
         "alpha": dict(alpha=1.01),
         "lr": dict(lr=1e30),
+        "signs": dict(alpha=0, eps=0),
     }[option]
     results = []
     for cls in (torch.optim.RMSprop, RMSprop):
@@ -365,7 +366,7 @@ def test_grad_none_in_some_steps():
                 p.grad = None
 
     ours = both(lambda: parameters(*SHAPES), steps=30, prepare=prepare, **MIXED)
-    assert len(ours._plans) == 3
+    assert len(ours._session.plans) == 3
 
 
 def test_no_grads_at_all():
@@ -561,11 +562,11 @@ def test_old_states_are_let_go(how):
         for i in {0, 1} - {*live}:
             params[i].grad = None
         o.step()
-    assert len(o._plans) == 3
+    assert len(o._session.plans) == 3
     old = [weakref.ref(s["square_avg"]) for s in o.state.values()]
     o.load_state_dict(copy.deepcopy(o.state_dict())) if how == "loaded" else o.state.clear()
     o.step()
-    assert len(o._plans) == 1 and not any(s() for s in old)
+    assert len(o._session.plans) == 1 and not any(s() for s in old)
 
 
 def test_freed_without_the_collector():
@@ -574,7 +575,7 @@ def test_freed_without_the_collector():
     for step in range(2):
         set_grads(params, step)
         o.step()
-    left = [weakref.ref(o._plan), *(weakref.ref(s["square_avg"]) for s in o.state.values())]
+    left = [weakref.ref(o._session.plan), *(weakref.ref(s["square_avg"]) for s in o.state.values())]
     gc.disable()
     try:
         del o
@@ -650,8 +651,9 @@ def test_tied_weights():
     close(results[1], results[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_sparse_gradient_raises_before_anything_is_written(dtype):
+def test_sparse_gradient_raises_before_anything_is_written():
+    """One of another type than the kernel's: test_sparse.py has the others."""
+    dtype = torch.float64
     params = [*parameters((3,)), *parameters((4, 2), dtype=dtype)]
     o = RMSprop([{"params": params[:1]}, {"params": params[1:]}])
     set_grads(params, 0)
@@ -737,7 +739,7 @@ def test_threads_give_the_same_bits(threads):
         for step in range(3):
             set_grads(params, step)
             o.step()
-        assert o._plan.settings.workers == n
+        assert o._session.plan.settings.workers == n
         results.append(params)
     assert all(torch.equal(p, q) for p, q in zip(*results))
 
@@ -801,7 +803,7 @@ def test_plans_are_few():
         set_grads(params, i)
         params[i].grad = None
         o.step()
-    assert len(o._plans) == module._PLANS
+    assert len(o._session.plans) == module._PLANS
 
 
 def test_data_are_no_errors():

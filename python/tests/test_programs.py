@@ -25,7 +25,7 @@ def refused(monkeypatch, capsys, module, *arguments):
 
 def test_bench(monkeypatch, capsys, tmp_path):
     file = tmp_path / "times.json"
-    arguments = ["-cases", "1x1,1M", "-options", "all", "-threads", "1,2,1", "-time", "0.01", "-json", str(file)]
+    arguments = ["--cases", "1x1,1M", "--options", "all", "--threads", "1,2,1", "--time", "0.01", "--json", str(file)]
     lines = [line.split("|")[1:-1] for line in run(monkeypatch, capsys, bench, *arguments).splitlines() if "|" in line]
     rows = json.loads(file.read_text())["rows"]
     assert [[c.strip() for c in line[:3]] for line in lines[2:]] == [
@@ -63,23 +63,23 @@ def test_bench_cases():
     "name,value", [("cases", "2M"), ("options", "no"), ("threads", "0"), ("threads", "x"), ("time", "0"), ("compiled", "no")]
 )
 def test_bench_refuses(monkeypatch, capsys, name, value):
-    error = refused(monkeypatch, capsys, bench, f"-{name}", value).splitlines()[-1]
+    error = refused(monkeypatch, capsys, bench, f"--{name}", value).splitlines()[-1]
     assert name in error or value in error
 
 
 def test_demo(monkeypatch, capsys):
-    lines = run(monkeypatch, capsys, demo, "-epochs", "3", "-hidden", "16").splitlines()
+    lines = run(monkeypatch, capsys, demo, "--epochs", "3", "--hidden", "16").splitlines()
     losses = [line.split() for line in lines if "loss" in line]
     assert len(losses) == 3
     for _, _, torchs, _, ours in losses:
         assert abs(float(torchs) - float(ours)) < 2e-3
     assert float(losses[2][4]) < float(losses[0][4])
     assert "times as fast" in lines[-1]
-    refused(monkeypatch, capsys, demo, "-epochs", "0")
+    refused(monkeypatch, capsys, demo, "--epochs", "0")
 
 
 def test_reduce(monkeypatch, capsys):
-    *_, line = run(monkeypatch, capsys, reduce, "-ranks", "2", "-elements", "1000").splitlines()
+    *_, line = run(monkeypatch, capsys, reduce, "--ranks", "2", "--elements", "1000").splitlines()
     assert line.startswith("| 2 | 1,000 |")
-    for arguments in (("-ranks", "3"), ("-ranks", "x"), ("-elements", "0"), ("-elements", "1,")):
+    for arguments in (("--ranks", "3"), ("--ranks", "x"), ("--elements", "0"), ("--elements", "1,")):
         assert arguments[0] in refused(monkeypatch, capsys, reduce, *arguments)
