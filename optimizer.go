@@ -195,7 +195,7 @@ func (o *Optimizer) enter() *ArgumentError {
 	}
 	if o.self != o {
 		o.stepping.Store(false)
-		return &ArgumentError{Name: "Optimizer", Value: "a copy", Want: "the one that has taken the steps before"}
+		return &ArgumentError{Name: "Optimizer", Value: "a copy", Want: "the Optimizer that took the first step: keep a pointer to it"}
 	}
 	return nil
 }

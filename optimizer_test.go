@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"weak"
@@ -1194,6 +1195,31 @@ func TestOptimizerOneStepAtATime(t *testing.T) {
 
 	var moved Optimizer
 	reflect.ValueOf(&moved).Elem().Set(reflect.ValueOf(opt).Elem())
-	requireStepError(t, &moved, params, "Optimizer = a copy, want the one that has taken the steps before")
+	requireStepError(t, &moved, params, "Optimizer = a copy, want the Optimizer that took the first step: keep a pointer to it")
 	mustStep(t, opt, params)
+}
+
+// Of steps from many goroutines each is taken, or refused without a trace.
+func TestOptimizerConcurrentSteps(t *testing.T) {
+	opt := &Optimizer{Options: Keras(), Workers: 2, ClipNorm: 1}
+	params := []Param{{Theta: make([]float32, 2*share), Grad: make([]float32, 2*share)}}
+	var taken, refused atomic.Int64
+	var wg waitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 200 {
+				if _, err := opt.Step(params); err == nil {
+					taken.Add(1)
+				} else if _, ok := errorAs[*ArgumentError](err); ok {
+					refused.Add(1)
+				} else {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := params[0].State.Step; got != int(taken.Load()) || taken.Load()+refused.Load() != 800 {
+		t.Errorf("Step = %d after %d steps, %d were refused", got, taken.Load(), refused.Load())
+	}
 }
