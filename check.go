@@ -24,10 +24,11 @@ type ArgumentError struct {
 	Others []*ArgumentError // what else is wrong with the same call
 }
 
-// A Length is the number of a slice's elements, where that is wrong.
+// A Length is the Value of an [ArgumentError] about the number of a slice's elements.
 type Length int
 
-// An Overlap is where a slice lies that has memory in common with another one.
+// An Overlap is the Value of an [ArgumentError] about a slice that shares memory with
+// another one.
 type Overlap struct {
 	Tensor, Name string // the other slice, as in [ArgumentError]
 	Bytes        int    // from the start of the other slice to the start of this one
@@ -65,8 +66,8 @@ func dotted(of, name string) string {
 	return of + "." + name
 }
 
-// Every check takes what is wrong so far, nil if nothing is, and returns that with
-// what it has found. A right call pays for a comparison each, and not for words.
+// Every check takes the errors found so far, nil if there are none, and returns them
+// with its own. A correct call pays for comparisons only, not for words.
 
 // add returns e with another error.
 //
@@ -123,8 +124,7 @@ func (e *ArgumentError) panic() {
 
 // ---- Numbers ----
 
-// maxRate is the largest learning rate: with it, lr/d is finite for every d
-// there is.
+// maxRate is the largest learning rate: lr/d is finite for every d that occurs.
 const maxRate = 0x1p64
 
 // isRate reports whether lr is a learning rate.
@@ -249,7 +249,7 @@ func (r *RMSProp) wantMeanGrad(n int, names *tensorNames) string {
 	return "0 without Centered"
 }
 
-// adapts says how a slice that is missing, or in the way, is put right.
+// adapts says how to add a slice that is missing.
 func adapts(is bool) string {
 	if is {
 		return "; Adapt adds it"
@@ -259,8 +259,8 @@ func adapts(is bool) string {
 
 // ---- Overlap ----
 
-// overlap reports whether two slices share memory. Where one of them is written,
-// vector code would read stale values of the other.
+// overlap reports whether two slices share memory. If one of them is written, vector
+// code would read stale values of the other.
 func overlap(a, b []float32) bool {
 	startA, endA := extent(a)
 	startB, endB := extent(b)
@@ -301,7 +301,7 @@ func sortSpans(spans []span) {
 }
 
 // apart reports whether no two of the sorted spans overlap, read or written: if
-// any do, two neighbours do.
+// any do, two neighbors do.
 func apart(sorted []span) bool {
 	for i := 1; i < len(sorted); i++ {
 		if sorted[i].start < sorted[i-1].end {
