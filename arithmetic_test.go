@@ -278,3 +278,27 @@ func testNoSubnormals(t *testing.T) {
 		}
 	}
 }
+
+// Nor does SumSquares meet one, where the CPU may need microcode for it.
+func TestNoSubnormalsInSumSquares(t *testing.T) {
+	if !fpflags.Known {
+		t.Skip("this CPU's flags are not known")
+	}
+	x := make([]float32, 2*normBlock+37)
+	r := random(t, 44)
+	for i := range x {
+		x[i] = math.Float32frombits(uint32(r.next()) & 0x807fffff)
+	}
+	forEachSum(t, func(t *testing.T) {
+		if ISA() == "generic" || ISA() == "avx2" && !looksForSubnormals() {
+			t.Skip("it looks for none: the CPU needs no microcode, or looking would take longer")
+		}
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for _, n := range []int{1, 15, 16, 100, len(x)} {
+			if met := fpflags.Subnormal(func() { SumSquares(x[:n]) }); met && fpflags.Subnormal(func() { SumSquares(x[:n]) }) {
+				t.Errorf("%d elements: a subnormal number was met", n)
+			}
+		}
+	})
+}
