@@ -392,20 +392,13 @@ func (e *ArgumentError) tensorOverlaps(theta, grad []float32, st *State) *Argume
 	})
 }
 
-// updateErrors returns what is wrong with a call of [Update].
+// updateOverlaps finds the arguments of the function Update that overlap.
 //
 //go:noinline
-func updateErrors(theta, grad, s []float32, lr, rho, eps float64) (e *ArgumentError) {
-	if len(grad) != len(theta) {
-		e = e.addLength(&argumentNames, 1, len(grad), len(theta))
-	}
-	if len(s) != len(theta) {
-		e = e.addf("s", Length(len(s)), "%d (len(theta))", len(theta))
-	}
+func (e *ArgumentError) updateOverlaps(theta, grad, s []float32) *ArgumentError {
 	var spans []span
 	spans = appendSpan(spans, theta, 0, true)
 	spans = appendSpan(spans, grad, 1, false)
 	spans = appendSpan(spans, s, 2, true)
-	e = e.overlaps(spans, func(slice int32) (tensor, name string) { return "", [...]string{"theta", "grad", "s"}[slice] })
-	return e.rate("lr", lr).share("rho", rho).finite("eps", eps)
+	return e.overlaps(spans, func(slice int32) (tensor, name string) { return "", [...]string{"theta", "grad", "s"}[slice] })
 }
