@@ -182,6 +182,7 @@ func (o *Optimizer) Step(params []Param) (report Report, err error) {
 	if !t.skipped || o.ZeroGrad {
 		o.workers.run(o.useful(), o.partition.units(), o.runUnit)
 	}
+	t.done = true
 	return report, nil
 }
 
@@ -200,7 +201,10 @@ func (o *Optimizer) enter() *ArgumentError {
 	return nil
 }
 
+// leave ends a step. What is known about the tensors holds if the step was taken: it may
+// have panicked before all of it was worked out.
 func (o *Optimizer) leave() {
+	o.places.known = o.places.known && o.task.done
 	o.task.end()
 	o.stepping.Store(false)
 }

@@ -18,6 +18,7 @@ type task struct {
 	active    int     // elements that have a gradient
 	hasTables bool    // some gradients hold rows
 	skipped   bool
+	done      bool
 	remade    []int32 // tensors without a state though the last step made one
 
 	blocksHold bool      // blocks are right for the next step if its tensors are the same
@@ -37,7 +38,7 @@ type group struct {
 func (t *task) begin(params []Param) {
 	t.params = params
 	t.groups, t.tables, t.remade = t.groups[:0], t.tables[:0], t.remade[:0]
-	t.active, t.hasTables = 0, false
+	t.active, t.hasTables, t.done = 0, false, false
 	t.groupOf = slices.Grow(t.groupOf[:0], len(params))[:len(params)]
 	t.sums.reset()
 }
@@ -219,13 +220,14 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 		param.State.Step++
 	}
 	if p.end > p.start {
+		grad := param.Grad[p.start:p.end] // the kernels check no bounds
 		part := coeffs.call(param.Theta, param.Grad, param.State)
 		part.at, part.n = p.start, p.end-p.start
 		if !zeroGrad && !t.skipped {
 			part.run(elements)
 			return
 		}
-		t.runPart(&part, param.Grad[p.start:p.end], elements, zeroGrad)
+		t.runPart(&part, grad, elements, zeroGrad)
 	}
 }
 
