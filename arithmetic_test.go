@@ -52,8 +52,9 @@ func below(x, k, least float64) bool {
 // to matter may be subnormal, and theta.
 func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesPerTensor]float32) {
 	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
+	first, cFirst := fl(o.FirstMoment), fl(1-o.FirstMoment)
 	if o.BiasCorrection { // the first step forgets what was
-		rho, c = 0, 1
+		rho, c, first, cFirst = 0, 1, 0, 1
 	}
 	flush := func(x, k, least float64) float64 {
 		if below(x, k, least) {
@@ -105,6 +106,13 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 		}
 	}
 
+	if o.FirstMoment != 0 {
+		m = r.add(r.times(first, flush(m, first, normal)), r.times(cFirst, g))
+		if g = m; math.Abs(g) < 1.0/(1<<63) {
+			g = 0
+		}
+	}
+
 	var d float64
 	if o.EpsOutside {
 		d = fl(r.sqrt(v) + eps)
@@ -114,6 +122,8 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 	var u float64
 	switch {
 	case g == 0: // and not lr/0*0
+	case o.FirstMoment != 0 && !o.LROutside && lr/d > 1.0/(1<<63): // else it is too small to matter
+		u = r.mul(fl(lr/d), g)
 	case o.LROutside:
 		u = fl(fl(1/d) * g)
 	default:

@@ -238,7 +238,7 @@ func (v variant) generic(d tensorData) {
 // rounded returns the coefficients of a step that is the given one, of a gradient that
 // is also multiplied by factor.
 func (o *RMSProp) rounded(factor float64, step int) (k coeffs) {
-	k.round(o, factor, o.rhoAt(step))
+	k.round(o, factor, step)
 	return k
 }
 
@@ -291,7 +291,7 @@ var variants = func() (all []variant) {
 }()
 
 // factors are the options, each with its levels, the first of which is off.
-// Those that need one another are one factor.
+// Those that need or exclude one another are one factor.
 var factors = func() [][]func(o *RMSProp) {
 	levels := []func(o *RMSProp){}
 	for _, h := range numbers {
@@ -300,8 +300,11 @@ var factors = func() [][]func(o *RMSProp) {
 	off := func(o *RMSProp) {}
 	return [][]func(o *RMSProp){
 		levels,
-		{off, func(o *RMSProp) { o.Momentum = 0.9 }, func(o *RMSProp) { o.Momentum, o.Nesterov = 0.5, true }},
-		{off, func(o *RMSProp) { o.Centered = true }},
+		{off, func(o *RMSProp) { o.Momentum = 0.9 }, func(o *RMSProp) { o.Momentum, o.Nesterov = 0.5, true },
+			func(o *RMSProp) { o.Centered = true },
+			func(o *RMSProp) { o.Centered, o.Momentum = true, 0.9 },
+			func(o *RMSProp) { o.Centered, o.Momentum, o.Nesterov = true, 0.5, true },
+			func(o *RMSProp) { o.FirstMoment = 0.9 }},
 		{off, func(o *RMSProp) { o.WeightDecay = 0.01 },
 			func(o *RMSProp) { o.WeightDecay, o.DecoupledDecay = 0.1, true }},
 		{off, func(o *RMSProp) { o.LossScale = 1024 }, func(o *RMSProp) { o.LossScale = 1.0 / 3 }},
@@ -314,7 +317,7 @@ var factors = func() [][]func(o *RMSProp) {
 
 // optionSets has the presets, each option alone, and every pair of options.
 var optionSets = func() []RMSProp {
-	sets := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax(), Gorgonia(), GoMLX()}
+	sets := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax(), Gorgonia(), GoMLX(), Adam(), AdamW(), KerasAdam(), OptaxAdamW(), GoMLXAdam()}
 	for _, levels := range factors[1:] {
 		for _, level := range levels[1:] {
 			o := usual
@@ -388,7 +391,7 @@ func pairwise(levels []int) [][]int {
 }
 
 func TestOptionSets(t *testing.T) {
-	levels := []int{14, 3, 2, 3, 3, 2, 2, 2, 2}
+	levels := []int{14, 7, 3, 3, 2, 2, 2, 2}
 	rows := pairwise(levels)
 	for g, ng := range levels {
 		for f, nf := range levels[:g] {

@@ -7,14 +7,17 @@ package kernel
 type State struct {
 	Step           int       // how many steps have been taken; BiasCorrection goes by it
 	MeanSquare     []float32 // s: running mean of grad²
-	MeanGrad       []float32 // m: running mean of grad, only with Centered
+	MeanGrad       []float32 // m: running mean of grad, only with Centered or FirstMoment
 	MomentumBuffer []float32 // b: momentum buffer; must be there with Momentum
 }
 
 // needs reports which slices a state must have besides MeanSquare.
-func (r *RMSProp) needs() (meanGrad, momentumBuffer bool) { return r.Centered, r.Momentum != 0 }
+func (r *RMSProp) needs() (meanGrad, momentumBuffer bool) {
+	return r.Centered || r.FirstMoment != 0, r.Momentum != 0
+}
 
-// NewState returns the initial state of a tensor of n elements. It panics with an [*ArgumentError] if n is negative or r is not valid.
+// NewState returns the initial state of a tensor of n elements. It panics with
+// an [*ArgumentError] if n is negative or r is not valid.
 func (r *RMSProp) NewState(n int) *State {
 	r.check(nil).notNegative("n", n).panic()
 	st := &State{MeanSquare: staggered(n, 1)}
@@ -23,10 +26,10 @@ func (r *RMSProp) NewState(n int) *State {
 	return st
 }
 
-// Adapt makes st fit r after Momentum or Centered changed: it adds the slices that
-// r needs and st lacks, and removes those that r does not need. A new momentum
-// buffer starts at zero, as for the first step. So does a new mean gradient, which
-// takes about 1/(1-Rho) steps to become accurate. Adapt changes no other value.
+// Adapt makes st fit r after Momentum, Centered or FirstMoment changed: it adds the
+// slices that r needs and st lacks, and removes those that r does not need. A new
+// momentum buffer starts at zero, as for the first step. So does a new mean gradient,
+// which takes about 1/(1-Rho) steps to become accurate. Adapt changes no other value.
 //
 // Adapt panics with an [*ArgumentError] if r is not valid or st is nil.
 func (r *RMSProp) Adapt(st *State) {

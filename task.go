@@ -90,7 +90,7 @@ func (t *task) round(factor, lossScale float64) {
 		var r RMSProp
 		g.effective(&r)
 		r.LossScale = lossScale
-		g.coeffs.round(&r, factor, r.rhoAt(g.step+1))
+		g.coeffs.round(&r, factor, g.step+1)
 	}
 }
 
