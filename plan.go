@@ -70,7 +70,7 @@ const minTimed = 1 << 10
 const (
 	trials      = 12 // of each plan, before one is chosen
 	trialsSteps = 5  // in at least so many steps: the first finds cold data
-	trialsKept  = 32 // the last ones decide: a long step has many
+	trialsKept  = 64 // the last ones decide: a long step has many
 )
 
 // A tuner finds the fastest plan of a list for a layout and a class of lengths. Its
