@@ -205,29 +205,33 @@ func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
 type tensorNames struct{ theta, grad, state string }
 
 var (
-	argumentNames = tensorNames{"theta", "grad", "st."}    // of Update's arguments
-	fieldNames    = tensorNames{"Theta", "Grad", "State."} // of a Param
+	argumentNames = tensorNames{"theta", "grad", "st"}    // of Update's arguments
+	fieldNames    = tensorNames{"Theta", "Grad", "State"} // of a Param
 )
 
 // slice returns the name of a slice, by its place in a tensor.
 func (names *tensorNames) slice(i int) string {
-	return [slicesPerTensor]string{names.theta, names.grad, names.state + "MeanSquare", names.state + "MeanGrad", names.state + "MomentumBuffer"}[i]
+	return [slicesPerTensor]string{names.theta, names.grad, names.state + ".MeanSquare", names.state + ".MeanGrad", names.state + ".MomentumBuffer"}[i]
 }
 
-// checkLength checks a slice that must have as many elements as theta.
-func (names *tensorNames) checkLength(e *ArgumentError, slice, n, want int) *ArgumentError {
-	if n != want {
-		return e.addf(names.slice(slice), Length(n), "%d (len(%s))", want, names.theta)
-	}
-	return e
+// addLength is for a slice that must have as many elements as theta.
+//
+//go:noinline
+func (e *ArgumentError) addLength(names *tensorNames, slice, n, want int) *ArgumentError {
+	return e.addf(names.slice(slice), Length(n), "%d (len(%s))", want, names.theta)
 }
 
 // checkState checks the state of a tensor of n elements.
 func (r *RMSProp) checkState(e *ArgumentError, st *State, n int, names *tensorNames) *ArgumentError {
-	if st.Step < 0 {
-		e = e.addf(names.state+"Step", st.Step, "0 or more")
+	if st == nil {
+		return e.add(names.state, nil, "a State (NewState makes one)")
 	}
-	e = names.checkLength(e, 2, len(st.MeanSquare), n)
+	if st.Step < 0 {
+		e = e.addf(names.state+".Step", st.Step, "0 or more")
+	}
+	if s := len(st.MeanSquare); s != n {
+		e = e.addLength(names, 2, s, n)
+	}
 	meanGrad, momentumBuffer := r.needs()
 	if m := len(st.MeanGrad); m != n && meanGrad || m != 0 && !meanGrad {
 		e = e.addf(names.slice(3), Length(m), "%s", r.wantMeanGrad(n, names))
@@ -370,22 +374,13 @@ func appendTensor(spans []span, i int, theta, grad []float32, st *State, gradWri
 
 // tensorApart reports whether no two slices of a tensor overlap in memory.
 func tensorApart(theta, grad []float32, st *State) bool {
+	if st == nil {
+		return !overlap(theta, grad)
+	}
 	s, m, b := st.MeanSquare, st.MeanGrad, st.MomentumBuffer
 	return !overlap(theta, grad) && !overlap(theta, s) && !overlap(grad, s) &&
 		(len(m) == 0 || !overlap(m, theta) && !overlap(m, grad) && !overlap(m, s)) &&
 		(len(b) == 0 || !overlap(b, theta) && !overlap(b, grad) && !overlap(b, s) && !overlap(b, m))
-}
-
-// checkTensor checks what Update and UpdateRows step on.
-func (r *RMSProp) checkTensor(e *ArgumentError, theta, grad []float32, st *State) *ArgumentError {
-	if st == nil {
-		return e.add("st", nil, "a State (NewState makes one)")
-	}
-	e = r.checkState(e, st, len(theta), &argumentNames)
-	if !tensorApart(theta, grad, st) {
-		return e.tensorOverlaps(theta, grad, st)
-	}
-	return e
 }
 
 // tensorOverlaps finds the slices of Update's arguments that overlap.
@@ -401,7 +396,9 @@ func (e *ArgumentError) tensorOverlaps(theta, grad []float32, st *State) *Argume
 //
 //go:noinline
 func updateErrors(theta, grad, s []float32, lr, rho, eps float64) (e *ArgumentError) {
-	e = argumentNames.checkLength(e, 1, len(grad), len(theta))
+	if len(grad) != len(theta) {
+		e = e.addLength(&argumentNames, 1, len(grad), len(theta))
+	}
 	if len(s) != len(theta) {
 		e = e.addf("s", Length(len(s)), "%d (len(theta))", len(theta))
 	}

@@ -133,27 +133,24 @@ func reachSquared(c float32) threshold {
 	return g
 }
 
-// lastThresholds are what meanThresholds returned last: a division and a root take longer
-// than a short call may, and rho seldom changes. Whether they fit is verified, so that
-// it does not matter in which order goroutines store them.
-var lastThresholds struct{ minGrad, minMean atomic.Uint32 }
+// lastGrad and lastMean are the thresholds that were computed last, each with what it
+// follows from in the upper half of the word: a division and a root take longer than a
+// short call may, and rho seldom changes.
+var lastGrad, lastMean atomic.Uint64
 
-// meanThresholds returns the smallest gradient and the smallest mean square that count.
-func meanThresholds(rho, c float32) (minGrad, minMean threshold) {
-	last := &lastThresholds
-	minGrad, minMean = threshold(last.minGrad.Load()), threshold(last.minMean.Load())
-	g, below := minGrad.float(), (minGrad - 1).float()
-	if !(float32(c*float32(g*g)) >= minNormal && (float32(c*float32(below*below)) < minNormal || g == minRoot)) {
-		minGrad = reachSquared(c)
-		last.minGrad.Store(uint32(minGrad))
+// thresholdOf returns compute(x), or what last holds if it is of the same x.
+func thresholdOf(x float32, last *atomic.Uint64, compute func(x float32) threshold) threshold {
+	key := uint64(math.Float32bits(x)) << 32
+	word := last.Load()
+	if word>>32 != key>>32 || uint32(word) == 0 {
+		word = key | uint64(compute(x))
+		last.Store(word)
 	}
-	s, below := minMean.float(), (minMean - 1).float()
-	if !(float32(rho*s) >= minNormal && (float32(rho*below) < minNormal || s == minNormal)) {
-		minMean = reach(rho, minNormal)
-		last.minMean.Store(uint32(minMean))
-	}
-	return minGrad, minMean
+	return threshold(word)
 }
+
+// reachMean returns the smallest mean square from 2^-126 up that counts.
+func reachMean(rho float32) threshold { return reach(rho, minNormal) }
 
 // roundUpdate sets k to the numbers of [Update]. 1 - rho is subtracted in float64:
 // in float32 it would be off by 1.3e-5 of itself at rho = 0.999.
@@ -163,7 +160,8 @@ func (k *coeffs) roundUpdate(lr, rho, eps float64) {
 		k.eps = minNormal
 	}
 	k.options, k.epsOutside = optionEpsInside, 0
-	k.minGrad, k.minMean = meanThresholds(k.rho, k.c)
+	k.minGrad = thresholdOf(k.c, &lastGrad, reachSquared)
+	k.minMean = thresholdOf(k.rho, &lastMean, reachMean)
 }
 
 // round sets k to the numbers of a valid o. factor multiplies the gradient besides
@@ -249,12 +247,12 @@ func first(x []float32) *float32 {
 	return &x[0]
 }
 
-// softwareIsExact reports whether the square root, and with AVX-512 the quotient, that an
-// implementation computes in software are the rounded ones for every v = s + eps.
-// DESIGN.md has the proof.
-func (k *coeffs) softwareIsExact(i isa) bool {
-	const minRootEps, minQuotientLR, maxQuotientLR = 0x1p-100, 0x1p-60, 0x1p60
-	mantissa := math.Float32bits(k.lr) & (1<<23 - 1)
-	return k.eps >= minRootEps &&
-		(i != isaAVX512 || k.lr >= minQuotientLR && k.lr <= maxQuotientLR && mantissa != 0)
+// rootIsExact reports whether the square root in software is the rounded one for every
+// v = s + eps. DESIGN.md has the proof.
+func (k *coeffs) rootIsExact() bool { return k.eps >= 0x1p-100 }
+
+// quotientIsExact reports the same for lr over that root.
+func (k *coeffs) quotientIsExact() bool {
+	powerOfTwo := math.Float32bits(k.lr)&(1<<23-1) == 0
+	return k.lr >= 0x1p-60 && k.lr <= 0x1p60 && !powerOfTwo
 }

@@ -76,7 +76,7 @@ func TestThresholdsConcurrent(t *testing.T) {
 			for turn := range 200_000 {
 				rho := rhos[turn/(i+1)%len(rhos)]
 				c := 1 - rho
-				minGrad, minMean := meanThresholds(rho, c)
+				minGrad, minMean := thresholdOf(c, &lastGrad, reachSquared), thresholdOf(rho, &lastMean, reachMean)
 				if minGrad != reachSquared(c) || minMean != reach(rho, minNormal) {
 					t.Errorf("rho = %g: %g, %g, want %g, %g", rho, minGrad.float(), minMean.float(),
 						reachSquared(c).float(), reach(rho, minNormal).float())

@@ -34,12 +34,9 @@ func detect() []isa {
 // are none.
 var subnormalAssist = cpuid.CPU.VendorID != cpuid.AMD
 
-// The kernels compute whole blocks, of blockAVX512 and blockAVX2 elements, and leave
-// the rest.
-const (
-	blockAVX512 = 64
-	blockAVX2   = 8
-)
+// The AVX2 kernels compute whole vectors of so many elements, and leave the rest. The
+// AVX-512 kernels leave none.
+const lanesAVX2 = 8
 
 //go:noescape
 func updatePlainAVX512(c *call)
@@ -65,23 +62,25 @@ func updateCenteredAVX2(c *call)
 //go:noescape
 func updateCenteredMomentumAVX2(c *call)
 
-// runChunk computes the step on all that c has left. What an implementation leaves goes to
-// the next narrower one. It must not be inlined: the stack check at its start is where
-// the goroutine can be preempted between two chunks.
+// runChunk computes the step on all that c has left. What assembly leaves is computed in
+// Go. It must not be inlined: the stack check at its start is where the goroutine can be
+// preempted between two chunks.
 //
 //go:noinline
 func runChunk(i isa, c *call) {
 	raceChunk(c)
-	if i == isaAVX512 && c.n >= blockAVX512 {
+	if i == isaAVX512 {
 		updateAVX512(c)
-		c.skip(c.n &^ (blockAVX512 - 1))
+		c.skip(c.n)
+		return
 	}
-	if i != isaGeneric && c.n >= blockAVX2 {
+	if i == isaAVX2 && c.n >= lanesAVX2 {
 		updateAVX2(c)
-		c.skip(c.n &^ (blockAVX2 - 1))
+		c.skip(c.n &^ (lanesAVX2 - 1))
 	}
 	if c.n > 0 {
-		c.runGeneric()
+		updateGeneric(c)
+		c.skip(c.n)
 	}
 }
 

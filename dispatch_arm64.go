@@ -8,8 +8,8 @@ import "unsafe"
 // requires.
 func detect() []isa { return []isa{isaNEON} }
 
-// blockNEON is how many elements the kernels need at least. They leave the rest.
-const blockNEON = 4
+// The kernels compute whole vectors of so many elements, and leave the rest.
+const lanesNEON = 4
 
 //go:noescape
 func updatePlainNEON(c *call)
@@ -30,12 +30,13 @@ func updateCenteredMomentumNEON(c *call)
 //go:noinline
 func runChunk(i isa, c *call) {
 	raceChunk(c)
-	if i == isaNEON && c.n >= blockNEON {
+	if i == isaNEON && c.n >= lanesNEON {
 		updateNEON(c)
-		c.skip(c.n &^ (blockNEON - 1))
+		c.skip(c.n &^ (lanesNEON - 1))
 	}
 	if c.n > 0 {
-		c.runGeneric()
+		updateGeneric(c)
+		c.skip(c.n)
 	}
 }
 

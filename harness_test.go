@@ -242,7 +242,12 @@ func (o *RMSProp) rounded(factor float64, step int) (k coeffs) {
 	return k
 }
 
-func (d tensorData) generic(k *coeffs) { updateGeneric(d.theta, d.grad, d.s, d.m, d.b, k) }
+func (d tensorData) generic(k *coeffs) {
+	c := k.call(d.theta, d.grad, d.state())
+	if c.n > 0 {
+		updateGeneric(&c)
+	}
+}
 
 // run computes a step with the implementation in use.
 func (d tensorData) run(k *coeffs) {

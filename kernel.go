@@ -76,6 +76,10 @@ func Update[F Float](theta, grad, s []float32, lr, rho, eps F) {
 }
 
 func update(theta, grad, s []float32, lr, rho, eps float64) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { update(theta, grad, s, lr, rho, eps) })
+		return
+	}
 	if len(grad) != len(theta) || len(s) != len(theta) ||
 		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
 		!isRate(lr) || !isShare(rho) || !isFinite(eps) {

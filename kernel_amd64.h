@@ -15,7 +15,7 @@ block:
 
 near:
 	MEANS(FOUR, unscaled, unclipped, undecayed, outside)
-	TESTQ SOFTWARE, SOFTWARE
+	TESTQ ROOTS, ROOTS
 	JNE   half
 	FOUR(ROOT)
 

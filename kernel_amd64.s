@@ -112,9 +112,10 @@ WORDS8(·belowRoot, $0x1fffffff) // the float32 below 2^-63
 #define ROOT(at, g, v, a) \
 	VSQRTPS v, v
 
-// ROOT_SOFTWARE: v = sqrt(v). The estimate has 12 bits, so Goldschmidt's iteration runs
-// twice. The first A is that of the greatest float32 where v is infinite: A and H stay
-// finite, D becomes infinite, and so does the root.
+// ROOT_SOFTWARE: v = sqrt(v), from an estimate y of 1/sqrt(v): A = v*y, H = y/2, then at the
+// end D = v - A*A, v = A + D*H. The estimate has 12 bits, so the iteration runs twice. If v
+// is infinite, the first A is that of the greatest float32: A and H stay finite, D becomes
+// infinite, and so does the root.
 #define ROOT_SOFTWARE(v, a, h, r) \
 	VMINPS   ·maxV(SB), v, a \
 	VRSQRTPS a, h            \
@@ -122,7 +123,8 @@ WORDS8(·belowRoot, $0x1fffffff) // the float32 below 2^-63
 	VMULPS   ·half(SB), h, h \
 	ROOT_ITERATE(·half(SB), a, h, r) \
 	ROOT_ITERATE(·half(SB), a, h, r) \
-	ROOT_CORRECT(v, a, h)
+	VFNMADD231PS a, a, v \
+	VFMADD213PS  a, h, v
 
 #define ADD_EPS_OUTSIDE(at, g, v, a) \
 	VADDPS NUM1, v, v

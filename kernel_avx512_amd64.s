@@ -5,10 +5,12 @@
 #include "registers_amd64.h"
 #include "kernel_steps.h"
 
-// The AVX-512 kernels: 16 lanes, blocks of four vectors. They leave the last 0 to 63
-// elements to their caller, who has AVX2 for them. Each step runs for all vectors of a
-// block before the next begins. A step gets a vector's offset and registers: g, v and a
-// of kernel_steps.h, a scratch register t, and live, the lanes whose gradient is not dead.
+// The AVX-512 kernels: 16 lanes, blocks of four vectors, then one vector at a time. They
+// compute the last elements as well: masked loads and stores do not touch the memory of the
+// other lanes, and a call of 15 elements takes 26 ns less than with 8 of them in AVX2 and 7
+// in Go (Zen 4). Each step runs for all vectors of a block before the next begins. A step
+// gets a way to load and store, a vector's offset and registers: g, v and a of
+// kernel_steps.h, a scratch register t, and live, the lanes whose gradient is not dead.
 //
 // Go checked the arguments: n >= 0, and no two of the arrays overlap.
 
@@ -45,17 +47,34 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 // USE: a step takes its coefficients from the registers above or from memory.
 #define USE(coefficient, lanes)
 
-#define SOME K7 // lanes of one step
+#define SOME  K7 // lanes of one step
+#define LANES K6 // of the last vector
+
+#define LOAD(at, array, x) \
+	VMOVUPS at(array), x
+
+#define STORE(x, at, array) \
+	VMOVUPS x, at(array)
+
+#define LOAD_LANES(at, array, x) \
+	VMOVUPS.Z at(array), LANES, x
+
+#define STORE_LANES(x, at, array) \
+	VMOVUPS x, LANES, at(array)
 
 #define FOUR(STEP) \
-	STEP(0, Z0, Z4, Z8, Z16, K1)    \
-	STEP(64, Z1, Z5, Z9, Z17, K2)   \
-	STEP(128, Z2, Z6, Z10, Z18, K3) \
-	STEP(192, Z3, Z7, Z11, Z19, K4)
+	STEP(LOAD, STORE, 0, Z0, Z4, Z8, Z16, K1)    \
+	STEP(LOAD, STORE, 64, Z1, Z5, Z9, Z17, K2)   \
+	STEP(LOAD, STORE, 128, Z2, Z6, Z10, Z18, K3) \
+	STEP(LOAD, STORE, 192, Z3, Z7, Z11, Z19, K4)
+
+// ONE: of one vector, of which only LANES exist in memory
+#define ONE(STEP) \
+	STEP(LOAD_LANES, STORE_LANES, 0, Z0, Z4, Z8, Z16, K1)
 
 #define FIRST_TWO(STEP) \
-	STEP(0, Z0, Z4, Z8, Z16, K1)  \
-	STEP(64, Z1, Z5, Z9, Z17, K2)
+	STEP(LOAD, STORE, 0, Z0, Z4, Z8, Z16, K1)  \
+	STEP(LOAD, STORE, 64, Z1, Z5, Z9, Z17, K2)
 
 // LAST_TWO: of the steps in software, which get v, scratch and the lanes where v is finite
 #define LAST_TWO(STEP) \
@@ -67,107 +86,108 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 	VPANDD      ABS, x, t \
 	VPCMPD.BCST AT_LEAST, least, t, kept
 
-#define GRADIENT(at, g, v, a, t, live) \
-	VMOVUPS at(GRAD), g
+#define GRADIENT(LOAD, STORE, at, g, v, a, t, live) \
+	LOAD(at, GRAD, g)
 
-#define SCALE(at, g, v, a, t, live) \
+#define SCALE(LOAD, STORE, at, g, v, a, t, live) \
 	KEPT(coeffs_minScaled(COEFFS), g, t, SOME) \
 	VMULPS.BCST.Z coeffs_scale(COEFFS), g, SOME, g
 
 // VMINPS and VMAXPS return their first operand here, g, if that is NaN.
-#define CLIP(at, g, v, a, t, live) \
+#define CLIP(LOAD, STORE, at, g, v, a, t, live) \
 	VBROADCASTSS coeffs_clip(COEFFS), t    \
 	VMINPS       g, t, g                   \
 	VBROADCASTSS coeffs_negClip(COEFFS), t \
 	VMAXPS       g, t, g
 
-#define L2(at, g, v, a, t, live) \
-	VMOVUPS at(THETA), a                           \
+#define L2(LOAD, STORE, at, g, v, a, t, live) \
+	LOAD(at, THETA, a)                             \
 	KEPT(coeffs_minDecay(COEFFS), a, t, SOME)      \
 	VMULPS.BCST.Z coeffs_decay(COEFFS), a, SOME, a \
 	VADDPS        a, g, g
 
-#define LIVE(at, g, v, a, t, live) \
+#define LIVE(LOAD, STORE, at, g, v, a, t, live) \
 	VPANDD ABS, g, t \
 	VPCMPD AT_LEAST, MIN_GRAD, t, live
 
-#define MEAN_SQUARE(at, g, v, a, t, live) \
-	VMOVUPS  at(S), v                   \
+#define MEAN_SQUARE(LOAD, STORE, at, g, v, a, t, live) \
+	LOAD(at, S, v)                      \
 	VCMPPS   REACHES, MIN_MEAN, v, SOME \
 	VMULPS.Z g, g, live, t              \
 	VMULPS.Z RHO, v, SOME, v            \
 	VMULPS   C, t, t                    \
 	VADDPS   t, v, v                    \
-	VMOVUPS  v, at(S)
+	STORE(v, at, S)
 
-#define MEAN_GRADIENT(at, g, v, a, t, live) \
-	VMOVUPS  at(M), a                        \
+#define MEAN_GRADIENT(LOAD, STORE, at, g, v, a, t, live) \
+	LOAD(at, M, a)                           \
 	KEPT(coeffs_minMean(COEFFS), a, t, SOME) \
 	VMULPS.Z RHO, a, SOME, a                 \
 	VMULPS.Z C, g, live, t                   \
 	VADDPS   t, a, a                         \
-	VMOVUPS  a, at(M)
+	STORE(a, at, M)
 
-#define VARIANCE(at, g, v, a, t, live) \
+#define VARIANCE(LOAD, STORE, at, g, v, a, t, live) \
 	KEPT(·minRoot(SB), a, t, SOME)                \
 	VMULPS.Z    a, a, SOME, a                     \
 	VSUBPS      a, v, v                           \
 	VCMPPS.BCST NOT_LESS, ·minNormal(SB), v, SOME \
 	VMOVAPS.Z   v, SOME, v
 
-#define ADD_EPS(at, g, v, a, t, live) \
+#define ADD_EPS(LOAD, STORE, at, g, v, a, t, live) \
 	VADDPS EPS, v, v
 
-#define ROOT(at, g, v, a, t, live) \
+#define ROOT(LOAD, STORE, at, g, v, a, t, live) \
 	VSQRTPS v, v
 
-#define ADD_EPS_OUTSIDE(at, g, v, a, t, live) \
+#define ADD_EPS_OUTSIDE(LOAD, STORE, at, g, v, a, t, live) \
 	VADDPS.BCST coeffs_epsOutside(COEFFS), v, v
 
-#define DIVIDE(at, g, v, a, t, live) \
+#define DIVIDE(LOAD, STORE, at, g, v, a, t, live) \
 	VDIVPS v, LR, v
 
 // MULTIPLY masks dead gradients in any case: g still is what it was.
-#define MULTIPLY(at, g, v, a, t, live) \
+#define MULTIPLY(LOAD, STORE, at, g, v, a, t, live) \
 	VMULPS.Z g, v, live, v
 
-#define MASK(at, g, v, a, t, live)
+#define MASK(LOAD, STORE, at, g, v, a, t, live)
 
-#define BUFFER(at, g, v, a, t, live) \
-	VMOVUPS at(B), a                            \
+#define BUFFER(LOAD, STORE, at, g, v, a, t, live) \
+	LOAD(at, B, a)                              \
 	KEPT(coeffs_minBuffer(COEFFS), a, t, SOME)  \
 	VMULPS.BCST.Z coeffs_mu(COEFFS), a, SOME, a \
 	VADDPS        v, a, a                       \
-	VMOVUPS       a, at(B)
+	STORE(a, at, B)
 
-#define NESTEROV(at, g, v, a, t, live) \
+#define NESTEROV(LOAD, STORE, at, g, v, a, t, live) \
 	VMULPS.BCST coeffs_mu(COEFFS), a, a \
 	VADDPS      v, a, a
 
-#define FROM_BUFFER(at, g, v, a, t, live) \
+#define FROM_BUFFER(LOAD, STORE, at, g, v, a, t, live) \
 	VMOVAPS a, v
 
-#define FLUSH(at, g, v, a, t, live) \
+#define FLUSH(LOAD, STORE, at, g, v, a, t, live) \
 	KEPT(coeffs_minUpdate(COEFFS), v, t, SOME) \
 	VMOVAPS.Z v, SOME, v
 
-#define RATE(at, g, v, a, t, live) \
+#define RATE(LOAD, STORE, at, g, v, a, t, live) \
 	VMULPS.BCST coeffs_lrOutside(COEFFS), v, v
 
-#define PARAMETER(at, g, v, a, t, live) \
-	VMOVUPS at(THETA), a
+#define PARAMETER(LOAD, STORE, at, g, v, a, t, live) \
+	LOAD(at, THETA, a)
 
-#define DECAY(at, g, v, a, t, live) \
+#define DECAY(LOAD, STORE, at, g, v, a, t, live) \
 	KEPT(coeffs_minTheta(COEFFS), a, t, SOME)        \
 	VMULPS.BCST.Z coeffs_lrDecay(COEFFS), a, SOME, t \
 	VSUBPS        t, a, a
 
-#define MOVE(at, g, v, a, t, live) \
-	VSUBPS  v, a, a \
-	VMOVUPS a, at(THETA)
+#define MOVE(LOAD, STORE, at, g, v, a, t, live) \
+	VSUBPS v, a, a \
+	STORE(a, at, THETA)
 
-// Root and quotient in software, on the FMA units, while the divider works on the block's
-// other vectors. DESIGN.md says why both are the rounded ones, and for which v and lr.
+// Roots, and quotients, in software: on the FMA units, while the divider works on the
+// block's other vectors. DESIGN.md says why they are the rounded ones, and for which v
+// and lr.
 
 // ROOT_ESTIMATE: A = v*y, H = y/2
 #define ROOT_ESTIMATE(v, a, h, r, finite) \
@@ -179,9 +199,11 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 #define ROOT_REFINE(v, a, h, r, finite) \
 	ROOT_ITERATE(HALF, a, h, r)
 
-// ROOT_FINISH: v = d, the root; H stays near 1/(2d).
+// ROOT_FINISH: D = v - A*A, v = A + D*H, the root d; H stays near 1/(2d). Infinity, of
+// which A is NaN, is its own root.
 #define ROOT_FINISH(v, a, h, r, finite) \
-	ROOT_CORRECT(v, a, h)
+	VFNMADD231PS a, a, finite, v \
+	VFMADD213PS  a, h, finite, v
 
 // RECIPROCAL: v = 2d, of which H is nearly the reciprocal
 #define RECIPROCAL(v, a, h, r, finite) \
@@ -193,7 +215,7 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 	VFNMADD231PS v, h, r \
 	VFMADD213PS  h, r, h
 
-// DIVIDE_SOFTWARE: Q = 2*lr*H, R = 2*lr - 2d*Q, v = Q + R*H, or 0 where v was infinite
+// DIVIDE_SOFTWARE: Q = 2*lr*H, R = 2*lr - 2d*Q, v = Q + R*H, or 0 where d is infinite
 #define DIVIDE_SOFTWARE(v, a, h, r, finite) \
 	VMULPS         LR2, h, a \
 	VFNMADD213PS   LR2, a, v \

@@ -3,16 +3,16 @@ package kernel
 import "math"
 
 // updateGeneric is the arithmetic of a step in Go, which every other implementation
-// equals bit for bit. m is empty without Centered, b without a momentum buffer. A
-// conversion to float32 around each product keeps the compiler from fusing it into the
-// sum that follows.
-func updateGeneric(theta, grad, s, m, b []float32, k *coeffs) {
-	if k.options == optionsOfUpdate && len(m) == 0 && len(b) == 0 {
-		updatePlainGeneric(theta, grad, s, k)
+// equals bit for bit. A conversion to float32 around each product keeps the compiler from
+// fusing it into the sum that follows.
+func updateGeneric(c *call) {
+	k := c.coeffs
+	if c.layout == layoutPlain && k.options == optionsOfUpdate {
+		updatePlainGeneric(c)
 		return
 	}
 	on := func(option uint32) bool { return k.options&option != 0 }
-	grad, s = grad[:len(theta)], s[:len(theta)]
+	theta, grad, s, m, b := c.slice(c.theta), c.slice(c.grad), c.slice(c.s), c.slice(c.m), c.slice(c.b)
 	for i, t := range theta {
 		g := grad[i]
 		if on(optionScaled) {
@@ -82,10 +82,12 @@ func updateGeneric(theta, grad, s, m, b []float32, k *coeffs) {
 
 // updatePlainGeneric is what is left of updateGeneric without options: all that [Update]
 // needs, in 1/1.6 of the time.
-func updatePlainGeneric(theta, grad, s []float32, k *coeffs) {
+func updatePlainGeneric(call *call) {
+	k := call.coeffs
 	lr, rho, c, eps := k.lr, k.rho, k.c, k.eps
 	minGrad, minMean := k.minGrad, k.minMean.float()
-	grad, s = grad[:len(theta)], s[:len(theta)]
+	theta := call.slice(call.theta)
+	grad, s := call.slice(call.grad)[:len(theta)], call.slice(call.s)[:len(theta)]
 	for i, g := range grad {
 		g = minGrad.flush(g)
 		si := s[i]

@@ -23,9 +23,12 @@ const (
 //
 // SumSquares does not allocate, keeps no reference to x and starts no goroutine.
 // Concurrent calls are safe, also on the same slice.
-func SumSquares(x []float32) float64 {
+func SumSquares(x []float32) (sum float64) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { sum = SumSquares(x) })
+		return sum
+	}
 	raceRead(x)
-	var sum float64
 	for ; len(x) > normBlock; x = x[normBlock:] {
 		sum += blockSum(x)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync/atomic"
 )
 
@@ -134,7 +135,11 @@ type Report struct {
 //
 // A panic, as of a fault in memory that was mapped from a file, unwinds Step only
 // when no worker writes any more.
-func (o *Optimizer) Step(params []Param) (Report, error) {
+func (o *Optimizer) Step(params []Param) (report Report, err error) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { report, err = o.Step(params) })
+		return report, err
+	}
 	if wrong := o.enter(); wrong != nil {
 		return Report{}, wrong
 	}
@@ -145,13 +150,16 @@ func (o *Optimizer) Step(params []Param) (Report, error) {
 	if wrong != nil || !o.places.apart(params, same, o.ZeroGrad) {
 		return Report{}, o.overlaps(wrong, params)
 	}
+	o.places.newStates = nil
 	if missing {
 		o.makeStates(params)
 	}
-	t.addTables(o.ZeroGrad)
+	t.blocksHold = t.blocksHold && same
+	if t.hasTables {
+		t.addTables(o.ZeroGrad)
+	}
 	o.divide(same)
 
-	var report Report
 	factor := 1.0
 	if o.ClipNorm != 0 || o.SkipNonFinite {
 		t.layBlocks()
@@ -174,7 +182,6 @@ func (o *Optimizer) Step(params []Param) (Report, error) {
 	if !t.skipped || o.ZeroGrad {
 		o.workers.run(o.useful(), o.partition.units(), o.runUnit)
 	}
-	o.places.steps++
 	return report, nil
 }
 
@@ -228,8 +235,7 @@ func (o *Optimizer) check(params []Param) (same, missing bool, wrong *ArgumentEr
 		p := &params[i]
 		idle, options, steps := p.idle(), p.options(o), 0
 		var here *ArgumentError
-		isNew := p.State.isNew()
-		if isNew && len(p.Theta) > 0 {
+		if st := p.State; (st == nil || len(st.MeanSquare) == 0) && len(p.Theta) > 0 && st.isNew() {
 			missing = missing || p.State == nil || !idle
 			if made, again := known.made(p.Theta); again && !idle {
 				here = here.add("State", nil, "the State that the last step made for this Theta: keep the Param")
@@ -250,7 +256,12 @@ func (o *Optimizer) check(params []Param) (same, missing bool, wrong *ArgumentEr
 		t.groupOf[i] = t.current
 		if !idle {
 			t.active += len(p.Grad)
-			here = p.checkGradient(here)
+			if p.Width != 0 || p.Rows != nil {
+				t.hasTables = true
+				here = p.checkRows(here)
+			} else if len(p.Grad) != len(p.Theta) {
+				here = here.addLength(&fieldNames, 1, len(p.Grad), len(p.Theta))
+			}
 		}
 		if same {
 			k := &known.tensors[i]
@@ -258,7 +269,7 @@ func (o *Optimizer) check(params []Param) (same, missing bool, wrong *ArgumentEr
 			switch grad := address(p.Grad); {
 			case idle:
 				k.grad = 0
-			case grad != k.grad || len(p.Grad) != k.gradLength:
+			case grad != k.grad || k.rows != notATable && len(p.Grad) != k.rows:
 				known.moved = append(known.moved, int32(i))
 			}
 		}
@@ -304,20 +315,17 @@ func (g *group) checkScale() (wrong *ArgumentError) {
 	if !(g.lrScale >= 0) {
 		return wrong.addNumber("LRScale", g.lrScale, "a number above 0, or 0 for 1")
 	}
-	if r := g.effective(); g.lrScale != 0 && r.check(nil) != nil && g.options.check(nil) == nil {
+	if g.lrScale == 0 {
+		return nil
+	}
+	var r RMSProp
+	if g.effective(&r); r.check(nil) != nil && g.options.check(nil) == nil {
 		return wrong.addf("LRScale", g.lrScale, "a number whose product with LR = %v is in range", g.options.LR)
 	}
 	return nil
 }
 
-// checkGradient checks the gradient of a tensor that has one.
-func (p *Param) checkGradient(e *ArgumentError) *ArgumentError {
-	if p.Width == 0 && p.Rows == nil {
-		return fieldNames.checkLength(e, 1, len(p.Grad), len(p.Theta))
-	}
-	return p.checkRows(e)
-}
-
+// checkRows checks a gradient that holds some rows.
 func (p *Param) checkRows(e *ArgumentError) *ArgumentError {
 	if p.Width < 1 {
 		return e.addf("Width", p.Width, "1 or more with Rows")
@@ -351,28 +359,21 @@ func (o *Optimizer) makeStates(params []Param) {
 		}
 	}
 	states, memory := make([]State, missing), newStateMemory(elements)
-	step := o.places.steps + 1
-	made := make([]bool, len(params))
+	var made []newState
 	for _, i := range o.places.order {
 		p := &params[i]
-		isNew := p.State.isNew()
 		if p.State == nil {
 			p.State, states = &states[0], states[1:]
 		}
-		if made[i] = isNew && !p.idle(); made[i] {
+		if p.State.isNew() && !p.idle() {
+			_, again := slices.BinarySearch(o.task.remade, i)
+			made = append(made, newState{address(p.Theta), len(p.Theta), again})
 			memory.fill(p.State, p.options(o), p.Theta)
 		}
 	}
 	o.places.learn(params)
 	o.places.known = true
-	for i := range made {
-		if made[i] {
-			o.places.tensors[i].made = step
-		}
-	}
-	for _, i := range o.task.remade {
-		o.places.tensors[i].madeAgain = made[i]
-	}
+	o.places.newStates = made
 }
 
 // divide divides the work. Of the tensors that are where they were, only the rows

@@ -506,7 +506,7 @@ func (s *script) spoil() (restore func()) {
 			param.Grad = other.Theta[:n]
 		}
 	case 5:
-		withState(func(st *State) { st.MeanSquare = append(slices.Clone(st.MeanSquare), 0) })
+		withState(func(st *State) { st.MeanSquare = make([]float32, n+1) })
 	case 6:
 		withState(func(st *State) { st.MeanGrad = append(slices.Clone(st.MeanGrad), 0) })
 	case 7:
@@ -914,6 +914,24 @@ func TestOptimizerSkips(t *testing.T) {
 						}
 					}
 				}
+			}
+		}
+	}
+}
+
+// The report names the first tensor that is not finite, whichever it is.
+func TestOptimizerNonFinite(t *testing.T) {
+	opt := &Optimizer{Options: Keras(), SkipNonFinite: true}
+	params := []Param{{Theta: []float32{1}, Grad: []float32{nan}}, {Name: "frozen", Theta: []float32{1}},
+		{Name: "huge", Theta: []float32{1}, Grad: []float32{math.MaxFloat32}}, {Name: "w", Theta: []float32{1, 2}, Grad: []float32{1, -inf}},
+		{Theta: []float32{1}, Grad: []float32{inf}}}
+	for _, want := range []string{"params[0]", "w", "params[4]", ""} {
+		if report := mustStep(t, opt, params); report.NonFinite != want || !report.Skipped {
+			t.Errorf("%+v, want NonFinite %q", report, want)
+		}
+		for i := range params {
+			if params[i].name(i) == want {
+				params[i].Grad = make([]float32, len(params[i].Theta))
 			}
 		}
 	}

@@ -17,26 +17,33 @@ type places struct {
 	order      []int32 // indices in params by address of theta, those without elements at the end
 	elements   int     // of all Thetas whose gradients are whole
 	moved      []int32 // indices in params of the gradients that are not where they were
-	steps      int     // that were taken
+
+	newStates []newState // of the last step, sorted by theta
 }
 
 // place is where a tensor lies. The addresses of empty slices are 0.
 type place struct {
-	theta, s, m, b uintptr
-	n              int
-	grad           uintptr
-	gradLength     int
-	isTable        bool
-	made           int  // the step that has made its state, 0 if none did
-	madeAgain      bool // so has the step before
+	theta, grad, s, m, b uintptr
+	n                    int
+	rows                 int // elements of a table's gradient, or notATable
 }
 
 func placeOf(p *Param) place {
-	k := place{theta: address(p.Theta), n: len(p.Theta), grad: address(p.Grad), gradLength: len(p.Grad), isTable: p.Width != 0}
+	k := place{theta: address(p.Theta), grad: address(p.Grad), n: len(p.Theta), rows: notATable}
+	if p.Width != 0 {
+		k.rows = len(p.Grad)
+	}
 	if st := p.State; st != nil {
 		k.s, k.m, k.b = address(st.MeanSquare), address(st.MeanGrad), address(st.MomentumBuffer)
 	}
 	return k
+}
+
+// A newState is one that a step has made.
+type newState struct {
+	theta uintptr
+	n     int
+	again bool // the step before has made one for the same Theta
 }
 
 // address is that of x's first element, 0 where there is none.
@@ -47,10 +54,9 @@ func address(x []float32) uintptr {
 	return uintptr(unsafe.Pointer(unsafe.SliceData(x)))
 }
 
-// matches reports whether tensor i is what it was, and takes down whether its
-// gradient has moved.
+// matches reports whether the tensor is where it was, its gradient aside.
 func (k *place) matches(p *Param) bool {
-	if len(p.Theta) != k.n || address(p.Theta) != k.theta || (p.Width != 0) != k.isTable {
+	if len(p.Theta) != k.n || address(p.Theta) != k.theta || (p.Width != 0) != (k.rows >= 0) {
 		return false
 	}
 	st := p.State
@@ -82,7 +88,7 @@ func (p *places) learn(params []Param) bool {
 		param, k := &params[i], &p.tensors[i]
 		*k = placeOf(param)
 		p.written = appendTensor(p.written, i, param.Theta, nil, param.State, false)
-		if !k.isTable {
+		if k.rows == notATable {
 			p.elements += k.n
 		}
 	}
@@ -116,7 +122,7 @@ func (p *places) follow(params []Param) bool {
 		if meets(grad, p.written) {
 			return false
 		}
-		p.tensors[i].grad, p.tensors[i].gradLength = address(grad), len(grad)
+		p.tensors[i] = placeOf(&params[i])
 		p.gradsApart = false
 	}
 	return true
@@ -136,11 +142,9 @@ func (p *places) gradientsApart(params []Param) bool {
 // made reports whether the last step has made a state for theta, and the one before
 // as well.
 func (p *places) made(theta []float32) (made, again bool) {
-	at, found := slices.BinarySearchFunc(p.written, address(theta), func(s span, a uintptr) int { return cmp.Compare(s.start, a) })
-	if !p.known || !found || p.written[at].slice%slicesPerTensor != 0 {
+	at, found := slices.BinarySearchFunc(p.newStates, address(theta), func(s newState, a uintptr) int { return cmp.Compare(s.theta, a) })
+	if !found || p.newStates[at].n != len(theta) {
 		return false, false
 	}
-	k := &p.tensors[p.written[at].slice/slicesPerTensor]
-	made = k.n == len(theta) && k.made == p.steps
-	return made, made && k.madeAgain
+	return true, p.newStates[at].again
 }

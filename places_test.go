@@ -138,3 +138,30 @@ func TestPlacesAreRemembered(t *testing.T) {
 		t.Error("a theta that has moved was not learnt")
 	}
 }
+
+// A tensor whose gradient is whole in one step may have one of some rows in the
+// next, and again a whole one.
+func TestPlacesWidthChanges(t *testing.T) {
+	const n = 2 * share
+	opt := &Optimizer{Options: Keras(), ClipNorm: 1, Workers: 2}
+	params := []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}, {Theta: make([]float32, 3), Grad: make([]float32, 3)}}
+	for step := range 6 {
+		p := &params[0]
+		p.Width, p.Rows = 0, nil
+		if step%2 != 0 {
+			p.Width, p.Rows = 2, []int{7, 7, n/2 - 1}
+			p.Grad = make([]float32, 6)
+		} else {
+			p.Grad = make([]float32, n)
+		}
+		for i := range p.Grad {
+			p.Grad[i] = float32(i%5 - 2)
+		}
+		want := cloneParams(params)
+		wantReport := plainStep(opt, want)
+		if report := mustStep(t, opt, params); report != wantReport {
+			t.Errorf("step %d: %+v, want %+v", step, report, wantReport)
+		}
+		requireSameParams(t, step, params, want)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed57504d97/kernel/internal/tuning"
 )
@@ -17,16 +16,21 @@ import (
 // has seen. So the package times the chunks of its caller's own long calls, and keeps the
 // plan that was fastest.
 type plan struct {
-	isa      isa
-	vectors  int // of a block
-	software int // how many of these take their root in software; with AVX-512, the quotient as well
-	ahead    int // the prefetch distance in bytes; 0: nothing is prefetched
+	isa       isa
+	vectors   int // of a block
+	roots     int // how many of these take their root in software
+	quotients int // how many of those also take lr over it in software
+	ahead     int // the prefetch distance in bytes; 0: nothing is prefetched
 }
 
-// String returns a name such as avx2/v4s2+256: the implementation, blocks of four
-// vectors, two of them in software, and prefetching 256 bytes ahead.
+// String returns a name such as avx512/v4r2q2+256: the implementation, blocks of four
+// vectors, two roots and two quotients of these in software, and prefetching 256 bytes
+// ahead.
 func (p plan) String() string {
-	name := fmt.Sprintf("%v/v%ds%d", p.isa, p.vectors, p.software)
+	name := fmt.Sprintf("%v/v%dr%d", p.isa, p.vectors, p.roots)
+	if p.quotients > 0 {
+		name += fmt.Sprintf("q%d", p.quotients)
+	}
 	if p.ahead > 0 {
 		name += fmt.Sprintf("+%d", p.ahead)
 	}
@@ -38,11 +42,11 @@ func (p plan) String() string {
 var plans = [...][]plan{
 	isaGeneric: {{isa: isaGeneric, vectors: 1}},
 	isaNEON:    {{isa: isaNEON, vectors: 4}},
-	isaAVX2:    atDistances(plan{isaAVX2, 4, 0, 0}, plan{isaAVX2, 2, 0, 0}, plan{isaAVX2, 4, 2, 0}),
-	isaAVX512:  atDistances(plan{isaAVX512, 4, 2, 0}),
+	isaAVX2:    atDistances(plan{isaAVX2, 4, 0, 0, 0}, plan{isaAVX2, 2, 0, 0, 0}, plan{isaAVX2, 4, 2, 0, 0}),
+	isaAVX512:  atDistances(plan{isaAVX512, 4, 2, 0, 0}, plan{isaAVX512, 4, 2, 2, 0}),
 	// Fewer operations in flight for an element let a core look further ahead: from
 	// memory, narrow blocks can be faster than wide ones.
-	isaBest512: append(atDistances(plan{isaAVX512, 4, 2, 0}), plan{isaAVX2, 2, 0, 256}, plan{isaAVX2, 2, 0, 2 << 10}),
+	isaBest512: append(atDistances(plan{isaAVX512, 4, 2, 0, 0}, plan{isaAVX512, 4, 2, 2, 0}), plan{isaAVX2, 2, 0, 0, 256}, plan{isaAVX2, 2, 0, 0, 2 << 10}),
 }
 
 // mostPlans is the length of the longest list.
@@ -92,11 +96,6 @@ func tunerOf(i isa, l layout, n int) *tuner {
 	return &tuners[i][l][min(max(bits.Len(uint(n))-bits.Len(minTimed), 0), classes-1)]
 }
 
-// clock returns the time in ns since some point. Tests replace it.
-var clock = func() int64 { return int64(time.Since(loaded)) }
-
-var loaded = time.Now()
-
 // next returns the plan whose turn it is. Each round begins with another plan: if a
 // call has as many chunks as there are plans, each plan would otherwise always get the
 // same part of the data.
@@ -139,25 +138,25 @@ func (t *tuner) cost(plan int) uint32 {
 	return costs[trials/4]
 }
 
-// planOf returns the plans of the implementation in use and the place of the one for a
-// step of n elements. While that is being found out, it also returns the tuner.
-func planOf(l layout, n int) (all []plan, chosen int, t *tuner) {
+// planOf returns the plan for a step of n elements, and the implementation whose plan it
+// is. While the fastest plan is being found out, it also returns the tuner.
+func planOf(l layout, n int) (i isa, p *plan, t *tuner) {
 	i, fixed := selection()
-	all = plans[i]
+	all := plans[i]
 	if fixed >= 0 {
-		return all, fixed, nil
+		return i, &all[fixed], nil
 	}
 	if len(all) == 1 {
-		return all, 0, nil
+		return i, &all[0], nil
 	}
 	t = tunerOf(i, l, n)
 	if chosen := t.chosen.Load(); chosen != 0 {
-		return all, int(chosen) - 1, nil
+		return i, &all[chosen-1], nil
 	}
 	if n < minTimed {
-		return all, 0, nil
+		t = nil
 	}
-	return all, 0, t
+	return i, &all[0], t
 }
 
 // ---- For benchmarks ----
@@ -194,9 +193,9 @@ func setPlan(name string) error {
 }
 
 func planName(n int) string {
-	all, chosen, t := planOf(layoutPlain, n)
+	_, p, t := planOf(layoutPlain, n)
 	if t != nil {
 		return ""
 	}
-	return all[chosen].String()
+	return p.String()
 }

@@ -103,7 +103,7 @@ func TestPlanOfAnyLength(t *testing.T) {
 
 // Plans are compared by the time of an element, and a choice stays.
 func TestPlanTimesElements(t *testing.T) {
-	all := []plan{{isaAVX2, 4, 0, 0}, {isaAVX2, 2, 0, 0}}
+	all := []plan{{isaAVX2, 4, 0, 0, 0}, {isaAVX2, 2, 0, 0, 0}}
 	var tuner tuner
 	for range trials {
 		tuner.record(all, 0, 100, minTimed, minTimed)
@@ -323,21 +323,19 @@ func TestPlanUsed(t *testing.T) {
 	for eps, want := range map[float64]int{1: 2, 0x1p-100: 2, float64(math.Nextafter32(0x1p-100, 0)): 0, 0: 0} {
 		o := RMSProp{LR: 0.1, Rho: 0.9, Eps: eps}
 		k := o.rounded(1, 1)
-		for _, i := range []isa{isaAVX2, isaAVX512} {
-			c := call{n: chunk, coeffs: &k}
-			if c.use(&plan{i, 4, 2, 256}, 0); c.software != want {
-				t.Errorf("eps = %g: %d roots in software, want %d", eps, c.software, want)
-			}
+		c := call{n: chunk, coeffs: &k}
+		if c.use(&plan{isaAVX2, 4, 2, 0, 256}, 0); c.roots != want {
+			t.Errorf("eps = %g: %d roots in software, want %d", eps, c.roots, want)
 		}
 	}
 	for left, want := range map[int]int{0: 64, 60: 4, 64: 0, chunk: 64 - chunk} {
 		c := call{n: chunk, coeffs: &numbers}
-		if c.use(&plan{isaAVX2, 4, 2, 256}, left); c.stop != want {
+		if c.use(&plan{isaAVX2, 4, 2, 0, 256}, left); c.stop != want {
 			t.Errorf("%d elements after the chunk: stops prefetching at %d, want %d", left, c.stop, want)
 		}
 	}
 	c := call{n: chunk, coeffs: &numbers}
-	if c.use(&plan{isaAVX2, 2, 0, 0}, chunk); c.stop <= chunk || c.vectors != 2 {
+	if c.use(&plan{isaAVX2, 2, 0, 0, 0}, chunk); c.stop <= chunk || c.vectors != 2 {
 		t.Errorf("%d vectors, stops prefetching at %d of %d", c.vectors, c.stop, chunk)
 	}
 }
@@ -425,7 +423,7 @@ func TestPlansSpan(t *testing.T) {
 			}
 		}
 	}
-	if spans := slices.Contains(planNames(), "avx2/v2s0+2048"); spans != (ISAs()[0] == "avx512" || ISAs()[0] == "avx2") {
+	if spans := slices.Contains(planNames(), "avx2/v2r0+2048"); spans != (ISAs()[0] == "avx512" || ISAs()[0] == "avx2") {
 		t.Errorf("by default: %q", planNames())
 	}
 }

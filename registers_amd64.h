@@ -1,5 +1,5 @@
-// The registers that the kernels of AVX2 and AVX-512 use alike, and the square root in
-// software.
+// What the kernels of AVX2 and AVX-512 have in common: registers, and the iteration for
+// a square root in software.
 
 #define CALL     AX
 #define COEFFS   BX // the call's coefficients
@@ -10,7 +10,7 @@
 #define B        R9
 #define N        CX // the elements left
 #define OPTIONS  R10
-#define SOFTWARE R11 // how many of a block's vectors take their root in software
+#define ROOTS    R11 // how many of a block's vectors take their root in software
 #define STOP     R12 // nothing is prefetched once fewer elements than these are left
 #define DISTANCE R13 // the prefetch distance in bytes
 
@@ -28,7 +28,7 @@
 	CENTERED(ARRAY(call_m, M))         \
 	MOMENTUM(ARRAY(call_b, B))         \
 	MOVQ call_n(CALL), N               \
-	MOVQ call_software(CALL), SOFTWARE \
+	MOVQ call_roots(CALL), ROOTS       \
 	MOVQ call_stop(CALL), STOP         \
 	MOVQ call_ahead(CALL), DISTANCE    \
 	MOVL coeffs_options(COEFFS), OPTIONS
@@ -53,20 +53,11 @@ off:
 #define NOT_LESS  $0x15 // or NaN
 #define REACHES   $0x1d // and not NaN
 
-// The square root in software. From an estimate y of 1/sqrt(v), A = v*y is near sqrt(v)
-// and H = y/2 near 1/(2*sqrt(v)); all steps are fused:
-//
-//	R = 1/2 - A*H;  A = A + A*R;  H = H + H*R   ROOT_ITERATE, Goldschmidt's iteration
-//	D = v - A*A;  v = A + D*H                   ROOT_CORRECT, Newton's last step
-//
-// DESIGN.md says why the result is the rounded root, and for which v.
-
+// ROOT_ITERATE: R = 1/2 - A*H, A = A + A*R, H = H + H*R. It is Goldschmidt's iteration for
+// A near sqrt(v) and H near 1/(2*sqrt(v)), all operations fused. DESIGN.md says which roots
+// it gives exactly.
 #define ROOT_ITERATE(half, a, h, r) \
 	VMOVAPS      half, r \
 	VFNMADD231PS a, h, r \
 	VFMADD213PS  a, r, a \
 	VFMADD213PS  h, r, h
-
-#define ROOT_CORRECT(v, a, h) \
-	VFNMADD231PS a, a, v \
-	VFMADD213PS  a, h, v

@@ -179,8 +179,18 @@ func (r *RMSProp) Validate() error {
 // starts no goroutine. Concurrent calls are safe on tensors that do not
 // overlap; grad may be shared.
 func (r *RMSProp) Update(theta, grad []float32, st *State) {
-	wrong := argumentNames.checkLength(r.check(nil), 1, len(grad), len(theta))
-	r.checkTensor(wrong, theta, grad, st).panic()
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { r.Update(theta, grad, st) })
+		return
+	}
+	wrong := r.check(nil)
+	if len(grad) != len(theta) {
+		wrong = wrong.addLength(&argumentNames, 1, len(grad), len(theta))
+	}
+	if wrong = r.checkState(wrong, st, len(theta), &argumentNames); !tensorApart(theta, grad, st) {
+		wrong = wrong.tensorOverlaps(theta, grad, st)
+	}
+	wrong.panic()
 	var k coeffs
 	k.round(r, 1, r.rhoAt(st.Step+1))
 	c := k.call(theta, grad, st)

@@ -151,3 +151,18 @@ func TestRMSPropBiasCorrectionStart(t *testing.T) {
 		}
 	})
 }
+
+// The quotient of the clip factor and the loss scale is computed in float64 and
+// rounded once.
+func TestRMSPropLossScaleIsRoundedOnce(t *testing.T) {
+	for _, test := range []struct{ scale, factor float64 }{{1.1, 1}, {3, 1.0 / 3}, {0, 0.1}, {1000.1, 0.7}} {
+		o := RMSProp{Rho: 0.9, Eps: 1e-7, LossScale: test.scale}
+		k := o.rounded(test.factor, 1)
+		if want := float32(test.factor / o.lossScale()); k.scale != want {
+			t.Errorf("%+v: %v, want %v", test, k.scale, want)
+		}
+	}
+	if a, b := float32(1/1.1), 1/float32(1.1); a == b {
+		t.Error("1.1 shows nothing")
+	}
+}

@@ -21,7 +21,7 @@ var exhaustive = flag.Bool("exhaustive", false, "check every float32, not a samp
 
 // rootsInSoftware reports whether the implementation in use has any.
 func rootsInSoftware() bool {
-	return slices.ContainsFunc(plansInUse(), func(p plan) bool { return p.software > 0 })
+	return slices.ContainsFunc(plansInUse(), func(p plan) bool { return p.roots > 0 })
 }
 
 // sqrt is the square root in hardware.
@@ -338,7 +338,7 @@ func TestQuotientModel(t *testing.T) {
 }
 
 // If d's mantissa is all ones, the quotient is wrong for some powers of two, which
-// softwareIsExact excludes, and right for every other lr.
+// quotientIsExact excludes, and right for every other lr.
 func TestQuotientExceptions(t *testing.T) {
 	stride := uint32(127)
 	if *exhaustive {
@@ -380,11 +380,10 @@ func TestQuotientExceptions(t *testing.T) {
 	} {
 		o := RMSProp{LR: lr, Rho: 0.9, Eps: 1e-7}
 		k := o.rounded(1, 1)
-		if got := k.softwareIsExact(isaAVX512); got != want {
-			t.Errorf("lr = %g: softwareIsExact = %v", lr, got)
-		}
-		if !k.softwareIsExact(isaAVX2) {
-			t.Errorf("lr = %g: roots depend on lr", lr)
+		c := call{n: 64, coeffs: &k}
+		c.use(&plan{isaAVX512, 4, 2, 2, 0}, 0)
+		if got := c.quotients == 2; got != want || c.roots != 2 {
+			t.Errorf("lr = %g: %d roots and %d quotients in software", lr, c.roots, c.quotients)
 		}
 	}
 }
@@ -399,15 +398,12 @@ func TestRates(t *testing.T) {
 	} else if testing.Short() {
 		rates, stride = 20, 512
 	}
-	for _, name := range ISAs() {
+	for name := range eachPlan(t) {
+		i, fixed := selection()
+		if p := plans[i][fixed]; p.roots == 0 || *exhaustive && p.ahead > 0 {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
-			useISA(t, name)
-			if name == "generic" || !rootsInSoftware() {
-				t.Skip("it has no roots in software")
-			}
-			if name == "avx2" {
-				usePlan(t, "avx2/v4s2")
-			}
 			bad := badEstimates(t)
 			var turns atomic.Int32
 			var wg waitGroup

@@ -25,8 +25,15 @@ import (
 // where rows is unsorted and has a row from 32,768 on: one bit a row,
 // to find what is listed twice.
 func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { r.UpdateRows(theta, grad, st, rows, width) })
+		return
+	}
 	wrong := r.check(nil).table(&argumentRows, len(theta), len(grad), rows, width).once(rows)
-	r.checkTensor(wrong, theta, grad, st).panic()
+	if wrong = r.checkState(wrong, st, len(theta), &argumentNames); !tensorApart(theta, grad, st) {
+		wrong = wrong.tensorOverlaps(theta, grad, st)
+	}
+	wrong.panic()
 	var k coeffs
 	k.round(r, 1, r.rhoAt(st.Step+1))
 	all, t := k.call(theta, grad, st), table{width: width, rows: rows}
@@ -44,7 +51,6 @@ type table struct {
 	width  int
 	rows   []int
 	grad   []float32
-	isSum  bool // grad is not the caller's
 }
 
 // neighbours returns the step on the elements of the gradient from at on, as long
@@ -78,7 +84,11 @@ func part(x []float32, start, end int) []float32 {
 // row is listed twice, and new slices otherwise. It panics with an
 // [*ArgumentError] if width is not positive or grad does not have a row for each
 // of rows.
-func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
+func CoalesceRows(grad []float32, rows []int, width int) (sums []float32, once []int) {
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(func() { sums, once = CoalesceRows(grad, rows, width) })
+		return sums, once
+	}
 	var wrong *ArgumentError
 	wrong.width(&argumentRows, width).panic()
 	wrong.gradient(&argumentRows, len(grad), rows, width).panic()
@@ -94,7 +104,7 @@ func CoalesceRows(grad []float32, rows []int, width int) ([]float32, []int) {
 	if len(place) == len(rows) {
 		return grad, rows
 	}
-	sums, once := make([]float32, 0, len(place)*width), make([]int, 0, len(place))
+	sums, once = make([]float32, 0, len(place)*width), make([]int, 0, len(place))
 	for i, row := range rows {
 		more := grad[i*width:][:width]
 		if at := place[row]; at < len(once) {

@@ -15,11 +15,12 @@ type call struct {
 	at, n                int      // the next elements
 	layout               layout
 
-	coeffs   *coeffs
-	vectors  int // of a block
-	software int // how many of a block's vectors take their root in software
-	ahead    int // the prefetch distance in bytes
-	stop     int // nothing is prefetched once fewer elements than these are left
+	coeffs    *coeffs
+	vectors   int // of a block
+	roots     int // how many of a block's vectors take their root in software
+	quotients int // how many of those also take lr over it in software
+	ahead     int // the prefetch distance in bytes
+	stop      int // nothing is prefetched once fewer elements than these are left
 }
 
 // run takes the step on all n elements, chunk by chunk. total is how many elements the
@@ -28,8 +29,12 @@ func (c *call) run(total int) {
 	if c.n == 0 {
 		return
 	}
-	plans, chosen, t := planOf(c.layout, total)
-	p := &plans[chosen]
+	i, p, t := planOf(c.layout, total)
+	if c.n <= chunk && t == nil { // the loop below would do, some ns later
+		c.use(p, 0)
+		runChunk(p.isa, c)
+		return
+	}
 	for left := c.n; left > 0; {
 		c.n = min(left, chunk)
 		left -= c.n
@@ -38,20 +43,24 @@ func (c *call) run(total int) {
 			runChunk(p.isa, c)
 			continue
 		}
-		n, turn := c.n, t.next(len(plans))
-		c.use(&plans[turn], left)
+		n, turn := c.n, t.next(len(plans[i]))
+		trial := &plans[i][turn]
+		c.use(trial, left)
 		begun := clock()
-		runChunk(plans[turn].isa, c)
-		t.record(plans, turn, clock()-begun, n, total)
+		runChunk(trial.isa, c)
+		t.record(plans[i], turn, clock()-begun, n, total)
 	}
 }
 
 // use makes c use a plan. left is how many elements of the arrays lie after the chunk:
 // what does not exist is not prefetched. Prefetching it would not fault, but cost time.
 func (c *call) use(p *plan, left int) {
-	c.vectors, c.software, c.ahead, c.stop = p.vectors, p.software, p.ahead, p.ahead/4-left
-	if p.software > 0 && !c.coeffs.softwareIsExact(p.isa) {
-		c.software = 0
+	c.vectors, c.roots, c.quotients, c.ahead, c.stop = p.vectors, p.roots, p.quotients, p.ahead, p.ahead/4-left
+	if c.roots > 0 && !c.coeffs.rootIsExact() {
+		c.roots = 0
+	}
+	if c.quotients > 0 && !c.coeffs.quotientIsExact() {
+		c.quotients = 0
 	}
 	if p.ahead == 0 {
 		c.stop = never
@@ -65,12 +74,6 @@ const never = chunk + 1
 func (c *call) skip(elements int) {
 	c.at += elements
 	c.n -= elements
-}
-
-// runGeneric computes in Go what c has left.
-func (c *call) runGeneric() {
-	updateGeneric(c.slice(c.theta), c.slice(c.grad), c.slice(c.s), c.slice(c.m), c.slice(c.b), c.coeffs)
-	c.skip(c.n)
 }
 
 // slice returns c's elements of an array, nil if the layout lacks it.

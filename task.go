@@ -9,18 +9,20 @@ import (
 
 // A task is what one step needs. Its slices' memory is used again by the next one.
 type task struct {
-	params  []Param
-	groups  []group
-	groupOf []int32 // of each tensor
-	current int32   // the group of the tensor that was looked at last
-	tables  []table // of the tensors whose gradients hold some of their rows
-	sums    rowSums // what their gradients are added up in
-	active  int     // elements that have a gradient
-	skipped bool
-	remade  []int32 // tensors whose states the last step has made, and which have none again
+	params    []Param
+	groups    []group
+	groupOf   []int32 // of each tensor
+	current   int32   // the group of the tensor that was looked at last
+	tables    []table // of the tensors whose gradients hold some of their rows
+	sums      rowSums // what their gradients are added up in
+	active    int     // elements that have a gradient
+	hasTables bool    // some gradients hold rows
+	skipped   bool
+	remade    []int32 // tensors whose states the last step has made, and which have none again
 
-	blocks    []int     // the first of each tensor's blocks of normBlock elements, and how many there are
-	blockSums []float64 // of squares
+	blocksHold bool      // for the same tensors in the next step
+	blocks     []int     // the first of each tensor's blocks of normBlock elements, and how many there are
+	blockSums  []float64 // of squares
 }
 
 // group is what the tensors have in common that have the same options and are at
@@ -35,7 +37,8 @@ type group struct {
 
 func (t *task) begin(params []Param) {
 	t.params = params
-	t.groups, t.tables, t.remade, t.active = t.groups[:0], t.tables[:0], t.remade[:0], 0
+	t.groups, t.tables, t.remade = t.groups[:0], t.tables[:0], t.remade[:0]
+	t.active, t.hasTables = 0, false
 	t.groupOf = slices.Grow(t.groupOf[:0], len(params))[:len(params)]
 	t.sums.reset()
 }
@@ -68,22 +71,24 @@ func (t *task) join(options *RMSProp, noDecay bool, lrScale float64, steps int) 
 	return true, hasNewOptions
 }
 
-// effective returns the options of the group's tensors: those of the Optimizer or
+// effective sets r to the options of the group's tensors: those of the Optimizer or
 // their own, with what a Param says relative to them.
-func (g *group) effective() RMSProp {
-	r := *g.options
-	r.LR *= cmp.Or(g.lrScale, 1)
+func (g *group) effective(r *RMSProp) {
+	*r = *g.options
+	if g.lrScale != 0 {
+		r.LR *= g.lrScale
+	}
 	if g.noDecay {
 		r.WeightDecay = 0
 	}
-	return r
 }
 
 // round computes the coefficients of all groups. factor is that of ClipNorm.
 func (t *task) round(factor, lossScale float64) {
 	for i := range t.groups {
 		g := &t.groups[i]
-		r := g.effective()
+		var r RMSProp
+		g.effective(&r)
 		r.LossScale = lossScale
 		g.coeffs.round(&r, factor, r.rhoAt(g.step+1))
 	}
@@ -98,7 +103,7 @@ func (t *task) addTables(zeroGrad bool) {
 		}
 		tab := table{tensor: int32(i), width: p.Width, rows: p.Rows, grad: p.Grad}
 		if grad, rows, added := t.sums.add(p.Grad, p.Rows, p.Width, len(p.Theta)/p.Width); added {
-			tab.grad, tab.rows, tab.isSum = grad, rows, true
+			tab.grad, tab.rows = grad, rows
 			if zeroGrad {
 				clear(p.Grad)
 			}
@@ -107,11 +112,15 @@ func (t *task) addTables(zeroGrad bool) {
 	}
 }
 
-// gradient returns the gradient of tensor i, of the rows of a table each once.
+// gradient returns the gradient of tensor i, of a table with each row once.
 func (t *task) gradient(i int) []float32 {
-	if t.params[i].Width == 0 {
-		return t.params[i].Grad
+	if t.hasTables && t.params[i].Width != 0 {
+		return t.tableGradient(i)
 	}
+	return t.params[i].Grad
+}
+
+func (t *task) tableGradient(i int) []float32 {
 	at, found := slices.BinarySearchFunc(t.tables, int32(i), func(x table, i int32) int { return cmp.Compare(x.tensor, i) })
 	if !found {
 		return nil
@@ -121,8 +130,12 @@ func (t *task) gradient(i int) []float32 {
 
 // ---- The norm ----
 
-// layBlocks numbers the blocks of all gradients.
+// layBlocks numbers the blocks of all gradients, unless they are what they were.
 func (t *task) layBlocks() {
+	if t.blocksHold && !t.hasTables {
+		return
+	}
+	t.blocksHold = !t.hasTables
 	t.blocks = append(t.blocks[:0], 0)
 	for i := range t.params {
 		n := len(t.params[i].Theta)
@@ -156,24 +169,31 @@ func (t *task) sumUnit(unit int) {
 }
 
 // norm adds the sums up, and returns the first tensor whose gradient has a NaN or
-// an infinity, -1 if none has.
+// an infinity, -1 if none has. Finite elements have a finite sum.
 func (t *task) norm() (norm float64, notFinite int) {
 	total := 0.0
-	notFinite = -1
 	for i := range t.params {
-		if t.params[i].idle() {
-			continue
+		if !t.params[i].idle() {
+			total += t.sum(i)
 		}
-		sum := 0.0
-		for _, block := range t.blockSums[t.blocks[i]:t.blocks[i+1]] {
-			sum += block
-		}
-		if !(sum <= math.MaxFloat64) && notFinite < 0 {
-			notFinite = i
-		}
-		total += sum
 	}
-	return math.Sqrt(total), notFinite
+	if total <= math.MaxFloat64 {
+		return math.Sqrt(total), -1
+	}
+	for i := range t.params {
+		if !t.params[i].idle() && !(t.sum(i) <= math.MaxFloat64) {
+			return math.Sqrt(total), i
+		}
+	}
+	return math.Sqrt(total), -1
+}
+
+// sum returns the sum of squares of the gradient of tensor i.
+func (t *task) sum(i int) (sum float64) {
+	for _, block := range t.blockSums[t.blocks[i]:t.blocks[i+1]] {
+		sum += block
+	}
+	return sum
 }
 
 // ---- Elements ----
@@ -193,16 +213,20 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 			part := rows.neighbours(&all, at, p.end)
 			grad := rows.grad[at:][:part.n]
 			at += part.n
-			t.runPart(&part, grad, elements, zeroGrad && !rows.isSum)
+			t.runPart(&part, grad, elements, zeroGrad)
 		}
 		return
 	}
 	if p.start == 0 && !t.skipped {
 		param.State.Step++
 	}
-	if param.Width == 0 {
+	if p.end > p.start {
 		part := coeffs.call(param.Theta, param.Grad, param.State)
 		part.at, part.n = p.start, p.end-p.start
+		if !zeroGrad && !t.skipped {
+			part.run(elements)
+			return
+		}
 		t.runPart(&part, param.Grad[p.start:p.end], elements, zeroGrad)
 	}
 }

@@ -62,6 +62,10 @@ func (w *workers) help() {
 		}
 	}()
 	debug.SetPanicOnFault(w.panicsOn)
+	if floatMode() != defaultFloatMode {
+		inDefaultFloatMode(w.work)
+		return
+	}
 	w.work()
 }
 

@@ -7,8 +7,7 @@
 #	.ci/consumer.sh              with the Go that there is
 #	.ci/consumer.sh go1.24.13    with that one
 #
-# What is required is the last commit and what has changed since in files that
-# git knows.
+# What is required is what proxy.sh serves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 module=$(go list -m)
@@ -21,17 +20,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/kernel-consumer.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 go=$(GOTOOLCHAIN="${1:-auto}" go env GOROOT)/bin/go
 
-# A proxy in a folder. A module's zip has no folder with a go.mod of its own.
-commit=$(git stash create)
-version=v0.0.1
-proxy=$work/proxy/$module/@v
-mkdir -p "$proxy"
-nested=()
-while read -r file; do nested+=(":!${file%/go.mod}"); done < <(git ls-files '*/go.mod')
-git archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" "${commit:-HEAD}" -- . "${nested[@]}"
-cp go.mod "$proxy/$version.mod"
-echo "{\"Version\":\"$version\"}" >"$proxy/$version.info"
-echo "$version" >"$proxy/list"
+version=$(.ci/proxy.sh "$work/proxy")
 for name in $modules; do
 	[ "$name" = "$module" ] || grep -q "${name%/v[0-9]}" README.md || fail "README.md does not name $name"
 done
@@ -62,7 +51,7 @@ module example.com/consumer
 
 go $directive
 MOD
-"$go" get "$module"
+"$go" get "$module@$version"
 "$go" mod tidy
 "$go" mod vendor
 cat go.mod

@@ -1,48 +1,44 @@
 #!/usr/bin/env bash
-# Tells whether CPUs that are not here compute the same bits: the golden test under
-# emulators. Haswell has AVX2, Nehalem has not; Bochs, which takes minutes, has
-# AVX-512.
+# Reports whether CPUs that are not here compute the same bits: runs the golden test natively,
+# on the emulators of .ci/emulators, and in Bochs, which has AVX-512 and takes minutes.
 #
-#	bash bench/cross.sh [how a line of the list begins, such as arm64]
+#	bash bench/cross.sh [NAME...]     native, 386, bochs, or a name in .ci/emulators
 #
-# What is not installed is left out with a warning. Other bits, or no implementation
-# that ran, are an error.
+# Emulators that are not installed are left out with a warning. It fails if bits differ, or if a
+# machine ran no implementation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 host=$(go env GOHOSTARCH)
 i386=qemu-i386-static
-[ "$host" != amd64 ] || i386=env # it takes both
+[ "$host" != amd64 ] || i386=env # runs both
+list=$(
+	echo "native $host golden env"
+	echo "386 386 golden $i386"
+	grep -v '^#' .ci/emulators
+	echo "bochs amd64 golden .ci/bochs.sh"
+)
+for name; do
+	grep -q "^$name " <<<"$list" || { echo "cross.sh: no $name; there are" $(cut -d ' ' -f 1 <<<"$list") >&2; exit 2; }
+done
 status=0
-while read -r arch emulator; do
+while read -r name arch _ emulator; do
 	program=${emulator%% *}
-	[ "$program" != .ci/bochs.sh ] || program=bochs # which it would install
-	if [[ "$arch $emulator" != "${1:-}"* ]]; then
+	[ "$name" != bochs ] || program=bochs # which the script would install
+	if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then
 		continue
 	elif ! command -v "$program" >/dev/null; then
-		echo "$arch is left out: no $program" >&2
+		echo "$name is left out: no $program" >&2
 		continue
 	fi
 	bits=same goos=linux # whose system calls the emulators know
 	[ "$program" != env ] || goos=$(go env GOHOSTOS)
 	out=$(GOOS=$goos GOARCH=$arch CGO_ENABLED=0 \
-		go test -count=1 -timeout=10m -run='^TestGolden$' -v -exec "$emulator" . 2>&1) || bits=FAILS
+		go test -count=1 -timeout=10m -run='^TestGolden$' -v -exec "$emulator" . 2>&1 </dev/null) || bits=FAILS
 	isas=$(sed -n 's|^ *--- PASS: TestGolden/\([a-z0-9]*\) .*|\1|p' <<<"$out")
 	if [ $bits = FAILS ] || [ -z "$isas" ]; then
 		bits=FAILS status=1
 		echo "$out" >&2
 	fi
-	printf '%-8s %-32s %s  %s\n' "$arch" "$emulator" $bits "${isas//$'\n'/ }"
-done <<END
-$host env
-386 $i386
-amd64 .ci/bochs.sh
-amd64 qemu-x86_64-static -cpu Haswell
-amd64 qemu-x86_64-static -cpu Nehalem
-arm qemu-arm-static
-arm64 qemu-aarch64-static
-loong64 qemu-loongarch64-static
-ppc64le qemu-ppc64le-static
-riscv64 qemu-riscv64-static
-s390x qemu-s390x-static
-END
+	printf '%-8s %-8s %-32s %s  %s\n' "$name" "$arch" "$emulator" $bits "${isas//$'\n'/ }"
+done <<<"$list"
 exit $status

@@ -7,7 +7,7 @@ require (
 	github.com/ebitengine/purego v0.11.3
 	github.com/klauspost/cpuid/v2 v2.4.2
 	github.com/nlpodyssey/spago v1.1.0
-	github.com/seed57504d97/kernel v0.0.0
+	github.com/seed57504d97/kernel v0.2.0
 	github.com/viterin/vek v0.4.3
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da
 	golang.org/x/sys v0.49.0
@@ -29,7 +29,5 @@ require (
 	golang.org/x/image v0.46.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
 )
-
-replace github.com/seed57504d97/kernel => ..
 
 tool golang.org/x/perf/cmd/benchstat

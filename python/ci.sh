@@ -5,11 +5,11 @@
 #     OLDEST=1 bash python/ci.sh     and then with the oldest that is claimed
 #
 # The environments are kept in KERNEL_PYTHON, by default ~/.cache/kernel-python, since
-# torch is some gigabytes. They are brought up to date in each run. Where PyPI cannot
-# be reached, or is slow, what is there is used, and what is not there is left out.
+# torch is some gigabytes. They are brought up to date in each run. If PyPI cannot be
+# reached, or is slow, what is there is used, and what is not there is left out.
 # PYTHON, PYTHON_OLDEST and PYTHON_NEWEST name the interpreters. The wheel is tried with the
-# last two, in environments without torch, Go and a compiler. So are uWSGI and vmprof if
-# they can be built: they fork and send signals as programs in C do.
+# last two, in environments without torch, Go and a compiler. uWSGI and vmprof, if they
+# can be built, fork and send signals as programs in C do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 home=${KERNEL_PYTHON:-${XDG_CACHE_HOME:-$HOME/.cache}/kernel-python}
@@ -19,15 +19,27 @@ say() { printf '\n== python: %s (%d s)\n' "$*" "$SECONDS"; }
 loudly() { printf '\n%s\n' '******************************************************************' "$@" '******************************************************************'; }
 
 # environment NAME INTERPRETER REQUIREMENT...: makes it, or brings it up to date.
-# Fails where it has no torch and cannot get it.
+# Fails, and says why in missing, if something that it needs is not here.
 environment() {
-	local name=$1 interpreter=$2
+	local name=$1 interpreter=$2 status=0
 	shift 2
 	python=$home/$name/bin/python
-	[ -x "$python" ] || "$interpreter" -m venv "$home/$name"
-	if ! timeout 300 "$python" -m pip install -q --disable-pip-version-check --upgrade "setuptools>=77" pytest expecttest auditwheel mypy "$@"; then
+	if ! [ -x "$python" ]; then
+		if ! "$interpreter" -c 'import venv, ensurepip' 2>/dev/null; then
+			missing="no $interpreter with venv (Debian's packages python3 and python3-venv)"
+			return 1
+		fi
+		"$interpreter" -m venv "$home/$name" || exit 1
+	fi
+	timeout 300 "$python" -m pip install -q --disable-pip-version-check --upgrade "setuptools>=77" pytest expecttest auditwheel mypy "$@" || status=$?
+	if [ $status != 0 ]; then
+		if [ $status != 124 ] && timeout 60 "$python" -m pip download -q --disable-pip-version-check --no-cache-dir --no-deps -d "$work/$name.probe" pip; then
+			echo "pip FAILS, though PyPI can be reached"
+			exit 1
+		fi
+		missing="PyPI CANNOT BE REACHED"
 		"$python" -c 'import setuptools, pytest, torch' 2>/dev/null || return 1
-		loudly "PyPI CANNOT BE REACHED: with the packages that were here before."
+		loudly "$missing: with the packages that were here before."
 	fi
 }
 
@@ -57,7 +69,7 @@ tests() {
 	say "$*"
 	mkdir -p "$home"
 	if ! environment "$@"; then
-		loudly "LEFT OUT: the Python package with torch, $1. PyPI CANNOT BE REACHED."
+		loudly "LEFT OUT: the Python package with torch, $1: $missing"
 		return
 	fi
 	for program in uwsgi vmprof; do

@@ -16,7 +16,7 @@ from setuptools.command.sdist import sdist
 HERE = pathlib.Path(__file__).resolve().parent
 # The repository, or what a source distribution has of it.
 ROOT = HERE / "go" if (HERE / "go").is_dir() else HERE.parent
-DIGITS = "examples/digits/digits.csv.gz"
+DIGITS = "internal/digits/digits.csv.gz"
 DATA = DIGITS, "LICENSE"  # that go into the package
 LIBRARY = "libkernel_rmsprop.so"
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,9 +16,9 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// A checkpoint is all that training goes on from, bit for bit.
+// A checkpoint is all that a training needs to continue bit for bit.
 type checkpoint struct {
-	Flags  map[string]string // as the user could have given them
+	Flags  map[string]string // as a user could have given them
 	Images string            // what describe says
 	Epoch  int               // how many are done
 	Random *rand.PCG
@@ -26,7 +27,8 @@ type checkpoint struct {
 	State  *kernel.State
 }
 
-// describe tells data sets apart, wherever they lie.
+// describe returns a description that differs for different data sets, wherever
+// their files are.
 func describe(train, test *dataset) string {
 	h := sha256.New()
 	for _, set := range []*dataset{train, test} {
@@ -38,7 +40,7 @@ func describe(train, test *dataset) string {
 		len(train.labels), len(test.labels), train.rows, train.cols, h.Sum(nil)[:8])
 }
 
-// restore copies what was saved into a checkpoint at the start of the same
+// restore copies a saved checkpoint into c, which is one at the start of the same
 // training.
 func (c *checkpoint) restore(from *checkpoint) error {
 	if from.Images != c.Images {
@@ -73,10 +75,9 @@ type header struct {
 
 var magic = [16]byte([]byte("digits training\n"))
 
-// Version of the format: another one for each change of checkpoint or of what a
-// flag means. Files from oldest on are read: version 1 had neither -clip and
-// -loss-scale nor State.Step, which nothing in it went by.
-const version, oldest = 2, 1
+// version is that of the format: another one for each change of checkpoint or of
+// what a flag means. Files of other versions are refused.
+const version = 3
 
 func (c *checkpoint) encode(w io.Writer) error {
 	var body bytes.Buffer
@@ -101,8 +102,8 @@ func decode(r io.Reader) (*checkpoint, error) {
 	if h.Magic != magic {
 		return nil, errors.New("not a file that -save has written")
 	}
-	if h.Version < oldest || h.Version > version {
-		return nil, fmt.Errorf("format version %d: must be %d to %d", h.Version, oldest, version)
+	if h.Version != version {
+		return nil, fmt.Errorf("format version %d: must be %d", h.Version, version)
 	}
 	if h.Size > maxBytes {
 		return nil, fmt.Errorf("too large: its header says %d", h.Size)
@@ -140,21 +141,63 @@ func readCheckpoint(path string) (*checkpoint, error) {
 }
 
 func (c *checkpoint) write(path string) error {
-	if err := replace(path, c.encode); err != nil {
+	if err := save(path, c.encode); err != nil {
 		return fmt.Errorf("%s: not saved: %w", path, err)
 	}
 	return nil
 }
 
+// save writes to what path names: a device or pipe directly, a regular file as a
+// whole, the one that a symbolic link leads to if path is one.
+func save(path string, write func(io.Writer) error) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || info.Mode().IsRegular():
+		if path, err = follow(path); err != nil {
+			return err
+		}
+		return replace(path, write)
+	case info.IsDir():
+		return errors.New("is a directory")
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
+}
+
+// follow returns what a chain of symbolic links leads to, whether or not it exists.
+// It joins paths without cleaning them: past a link to a folder, .. is not the
+// folder that the link lies in.
+func follow(path string) (string, error) {
+	for range 40 { // as many as Linux follows
+		link, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // no link
+		}
+		if !filepath.IsAbs(link) {
+			dir, _ := filepath.Split(path)
+			link = dir + link
+		}
+		path = link
+	}
+	return "", errors.New("too many links")
+}
+
 // sync is (*os.File).Sync, but for the test that looks when it is called.
 var sync = (*os.File).Sync
 
-// replace gives a file new content, all of it or, whenever it fails or the
-// program or the machine stops, none.
+// replace gives a file new content: all of it or, if it fails or the program or the
+// machine stops, none.
 func replace(path string, write func(io.Writer) error) (err error) {
-	// In the same folder, to be on the same disk. One that was left behind is
+	mode := fs.FileMode(0o666)
+	if old, err := os.Stat(path); err == nil {
+		mode = old.Mode().Perm()
+	}
+	// In the same folder, to be on the same disk. A leftover of an earlier run is
 	// overwritten.
-	file, err := os.Create(path + ".tmp")
+	file, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
@@ -176,8 +219,8 @@ func replace(path string, write func(io.Writer) error) (err error) {
 	if err != nil {
 		return err
 	}
-	// The new name reaches the disk with the folder. Not every system can sync
-	// that; without, the old content may come back when the machine stops.
+	// The new name reaches the disk with the folder. Not every system can sync a
+	// folder; without that the old content may come back if the machine stops.
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
 		sync(dir)
 		dir.Close()

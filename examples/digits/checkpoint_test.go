@@ -159,17 +159,6 @@ func describeFolder(t *testing.T, dir string) string {
 	return describe(train, test)
 }
 
-// What the version before has saved after two epochs of four ends as it did there.
-func TestResumeVersion1(t *testing.T) {
-	for file, want := range map[string]result{
-		"version1-update.saved": {34.82, "fad3ba887771f8970b9eb0acdf74c2cb69b48899883a8feeb8239781a5fb2995"},
-	} {
-		if got := mustRun(t, "-resume", filepath.Join("testdata", file)); got != want {
-			t.Errorf("%s: %v, want %v", file, got, want)
-		}
-	}
-}
-
 // saved is a file that -save has written.
 func saved(t *testing.T) []byte {
 	t.Helper()
@@ -199,9 +188,9 @@ func TestResumeErrors(t *testing.T) {
 		{nil, "truncated in its header"},
 		{good[:headerSize-1], "truncated in its header"},
 		{good[:headerSize], "truncated: 0 of SIZE bytes follow the header"},
-		{digits, "not a file that -save has written"},
-		{with(19, 0), "format version 0: must be 1 to 2"},
-		{with(19, 3), "format version 3: must be 1 to 2"},
+		{pictures()[trainImages], "not a file that -save has written"},
+		{with(19, 2), "format version 2: must be 3"},
+		{with(19, 4), "format version 4: must be 3"},
 		{slices.Concat(good[:20], bytes.Repeat([]byte{255}, 40), good[headerSize:]), "too large: its header says 18446744073709551615"},
 		{append(bytes.Clone(good), 0), "trailing bytes after the SIZE that its header says"},
 		{with(headerSize+99, good[headerSize+99]^1), "damaged: its checksum differs"},
@@ -353,6 +342,55 @@ func TestKilledWhileSaving(t *testing.T) {
 	put(t, path+".tmp", good[:len(good)/2])
 	mustEnd(t, 1, fmt.Sprintf("%s.tmp: truncated: %d of %d bytes follow the header",
 		path, len(good)/2-headerSize, len(good)-headerSize), "-resume", path+".tmp")
+}
+
+// -save writes to the file that a link leads to, and keeps its mode.
+func TestSaveToLink(t *testing.T) {
+	dir := t.TempDir()
+	sub := filepath.Join(dir, "a", "b")
+	if err := os.MkdirAll(sub, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	link := func(name, to string) string {
+		name = filepath.Join(dir, name)
+		if err := os.Symlink(to, name); err != nil {
+			t.Skip(err) // as on Windows without the privilege
+		}
+		return name
+	}
+	content := func(w io.Writer) error {
+		_, err := io.WriteString(w, "new")
+		return err
+	}
+	link("folder", filepath.Join("a", "b"))
+	private := filepath.Join(dir, "a", "private")
+	put(t, private, []byte("old"))
+	if err := os.Chmod(private, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]struct{ link, file string }{
+		"existing": {filepath.Join("a", "private"), private},
+		"missing":  {filepath.Join(sub, "new"), filepath.Join(sub, "new")},
+		"chain":    {"missing", filepath.Join(sub, "new")},
+		"past":     {filepath.Join("folder") + string(filepath.Separator) + ".." + string(filepath.Separator) + "past", filepath.Join(dir, "a", "past")},
+	} {
+		path := link(name, to.link)
+		if err := save(path, content); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if got := get(t, to.file); string(got) != "new" {
+			t.Errorf("%s: %q, want the new content", name, got)
+		}
+		if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			t.Errorf("%s: no longer a link: %v, %v", name, info, err)
+		}
+	}
+	if info, err := os.Stat(private); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("mode %v, want no access for others", info.Mode())
+	}
+	loop := link("loop", "loop")
+	if err := save(loop, content); err == nil {
+		t.Error("no error for a link to itself")
+	}
 }
 
 // What cannot be saved is known before the first epoch, and an older file stays.

@@ -2,23 +2,20 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"compress/gzip"
-	_ "embed"
 	"encoding/binary"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+
+	"github.com/seed57504d97/kernel/internal/digits"
 )
 
-const classes = 10
+const classes = digits.Classes // also those of MNIST
 
 // A dataset is images of one size, each with the class that it belongs to.
 type dataset struct {
@@ -37,49 +34,21 @@ func (d *dataset) load(x []float32, i int) (label byte) {
 	return d.labels[i]
 }
 
-// load reads the files in dir or, where it is empty, the embedded images.
+// load reads the files in dir or, if dir is empty, returns the embedded images.
 func load(dir string) (train, test *dataset, err error) {
 	if dir == "" {
-		return loadDigits()
+		train, test = loadDigits()
+		return train, test, nil
 	}
 	return loadIDX(dir)
 }
 
-//go:embed digits.csv.gz
-var digits []byte
-
-// loadDigits reads lines of 64 pixels of 0 to 16 and the digit they show. A
-// fifth is held out to test on. It is drawn at random, because the lines follow
-// a pattern of digits, and is the same whatever the seed, so that the accuracy
-// of all seeds can be compared.
-func loadDigits() (train, test *dataset, err error) {
-	unzipped, err := gzip.NewReader(bytes.NewReader(digits))
-	if err != nil {
-		return nil, nil, err
+func loadDigits() (train, test *dataset) {
+	dataset := func(set *digits.Set) *dataset {
+		return &dataset{digits.Name, digits.Rows, digits.Cols, digits.Darkest, set.Images, set.Labels}
 	}
-	lines, err := csv.NewReader(unzipped).ReadAll()
-	if err != nil {
-		return nil, nil, err
-	}
-	train = &dataset{name: "digits.csv.gz", rows: 8, cols: 8, full: 16}
-	test = &dataset{name: "digits.csv.gz", rows: 8, cols: 8, full: 16}
-	for i, at := range rand.New(rand.NewPCG(0, 0)).Perm(len(lines)) {
-		set := train
-		if i < len(lines)/5 {
-			set = test
-		}
-		values := make([]byte, len(lines[at]))
-		for k, field := range lines[at] {
-			v, err := strconv.ParseUint(field, 10, 8)
-			if err != nil {
-				return nil, nil, err
-			}
-			values[k] = byte(v)
-		}
-		set.pixels = append(set.pixels, values[:64]...)
-		set.labels = append(set.labels, values[64])
-	}
-	return train, test, nil
+	images, held := digits.Load()
+	return dataset(images), dataset(held)
 }
 
 // loadIDX reads the four files of MNIST, Fashion-MNIST or a set made like them.

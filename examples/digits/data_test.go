@@ -163,7 +163,7 @@ func TestIDXErrors(t *testing.T) {
 				delete(files, test.file)
 			}
 			dir := write(t, files)
-			message := filepath.Join(dir, test.file) + ": " + strings.ReplaceAll(test.message, "DIR", dir)
+			message := filepath.Join(dir, test.file) + ": " + strings.ReplaceAll(test.message, "DIR/", dir+string(filepath.Separator))
 
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
@@ -188,29 +188,4 @@ func cutZip(data []byte) []byte {
 func TestNoFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none")
 	mustEnd(t, 1, filepath.Join(dir, trainImages)+": no such file, also not with .gz or .idx", "-data", dir)
-}
-
-func TestDigits(t *testing.T) {
-	train, test, err := load("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, set := range []*dataset{train, test} {
-		if len(set.pixels) != 64*len(set.labels) {
-			t.Errorf("%d pixels, %d labels", len(set.pixels), len(set.labels))
-		}
-		for i, pixel := range set.pixels {
-			if pixel > 16 {
-				t.Fatalf("pixel %d is %d", i, pixel)
-			}
-		}
-		for i, label := range set.labels {
-			if label > 9 {
-				t.Fatalf("label %d is %d", i, label)
-			}
-		}
-	}
-	if len(train.labels) != 1438 || len(test.labels) != 359 {
-		t.Errorf("%d and %d images", len(train.labels), len(test.labels))
-	}
 }

@@ -3,14 +3,14 @@
 //
 //	go run ./examples/digits [flags]
 //
-// It has its images with it. With -data DIR it takes those of MNIST or
-// Fashion-MNIST from that folder instead. With -optimizer it trains by the
-// conventions of a framework; with -save it saves the training after each epoch,
-// for -resume to go on with. -help lists the flags.
+// The images are part of the program. With -data DIR it trains on those of MNIST or
+// Fashion-MNIST in that folder instead. -optimizer selects the conventions of a
+// framework. -save saves the training after each epoch, and -resume continues it.
+// -help lists the flags.
 //
-// The weights that it ends in depend on the images, the flags and the seed and
-// on nothing else: the hash on the last line is the same on every machine and
-// for every implementation that KERNEL_ISA can name.
+// The final weights depend on nothing but the images, the flags and the seed: the
+// hash on the last line is the same on every machine and for every implementation
+// that KERNEL_ISA can name.
 package main
 
 import (
@@ -28,14 +28,15 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run is main for any arguments and output. It returns the exit status.
+// run is main with its arguments and outputs as parameters. It returns the exit
+// status.
 func run(args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
 	if err != nil {
-		return 2 // package flag has said why
+		return 2 // package flag has printed why
 	}
 	if err := learn(o, stdout); err != nil {
 		fmt.Fprintln(stderr, "digits:", err)
@@ -53,7 +54,7 @@ func learn(o *options, stdout io.Writer) error {
 		if from, err = readCheckpoint(o.resume); err != nil {
 			return err
 		}
-		if err := o.take(from.Flags); err != nil {
+		if err := o.restore(from.Flags); err != nil {
 			return fmt.Errorf("%s: %w", o.resume, err)
 		}
 	}
@@ -84,7 +85,7 @@ func learn(o *options, stdout io.Writer) error {
 	}
 	optimizer := o.newOptimizer()
 	params := []kernel.Param{{Theta: n.theta, Grad: n.grad, State: c.State}}
-	if o.save != "" { // before the first epoch too, to learn early that it fails
+	if o.save != "" { // also before the first epoch, to fail early
 		if err := c.write(o.save); err != nil {
 			return err
 		}
@@ -104,8 +105,8 @@ func learn(o *options, stdout io.Writer) error {
 	for c.Epoch < o.epochs {
 		order := c.Order
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-		// Smaller and smaller steps let the weights settle: at a constant rate
-		// the accuracy would swing by a percent from epoch to epoch.
+		// Smaller and smaller steps let the weights settle: at a constant rate the
+		// accuracy changes by a percent from epoch to epoch.
 		optimizer.Options.LR = o.lr * float64(o.epochs-c.Epoch) / float64(o.epochs)
 		var loss float64
 		var inStep time.Duration

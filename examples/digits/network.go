@@ -14,11 +14,11 @@ import (
 //	h = max(x·w1 + b1, 0)
 //	p = softmax(h·w2 + b2)
 //
-// Whatever reaches its weights has the same bits on every machine. That takes
-// three precautions. A product that goes into a sum stands in a conversion,
-// without which Go may fuse the two, and on some machines does. Each sum has one
-// order. And nothing comes from package math that is not correctly rounded: Exp
-// and Log differ in their last bits from one machine to another.
+// The weights get the same bits on every machine. That takes three precautions. A
+// product that is added to something is converted explicitly: otherwise Go may fuse
+// the two operations, and does on some machines. Each sum has a fixed order. And
+// the weights depend on no function of package math that is not correctly rounded:
+// Exp and Log differ in their last bits from machine to machine.
 type network struct {
 	// All parameters, and the gradient of the loss by each of them.
 	theta, grad []float32
@@ -101,8 +101,8 @@ func (n *network) forward(label byte) float64 {
 	return softmax(n.p, label)
 }
 
-// backward adds to grad the gradient of the loss that forward has returned,
-// times scale.
+// backward adds to grad the gradient of the loss that forward returned, times
+// scale.
 func (n *network) backward(label byte, scale float32) {
 	w, g := &n.weight, &n.slope
 	for k, p := range n.p {
@@ -125,7 +125,7 @@ func (n *network) backward(label byte, scale float32) {
 	}
 }
 
-// accuracy is the share of a set's images whose label is the likeliest class.
+// accuracy returns the share of a set's images whose label is the likeliest class.
 func (n *network) accuracy(set *dataset) float64 {
 	right := 0
 	for i := range set.labels {
@@ -138,12 +138,12 @@ func (n *network) accuracy(set *dataset) float64 {
 	return float64(right) / float64(len(set.labels))
 }
 
-// finite tells whether no parameter is infinite or NaN.
+// finite reports whether no parameter is infinite or NaN.
 func (n *network) finite() bool {
 	return !slices.ContainsFunc(n.theta, func(v float32) bool { return v-v != 0 })
 }
 
-// hash is taken of the parameters' bits, w1, b1, w2, b2, little-endian.
+// hash returns the SHA-256 of the parameters' bits: w1, b1, w2, b2, little-endian.
 func (n *network) hash() [sha256.Size]byte {
 	var bits []byte
 	for _, v := range n.theta {
@@ -153,8 +153,8 @@ func (n *network) hash() [sha256.Size]byte {
 }
 
 // softmax replaces z by exp(z)/sum(exp(z)) and returns minus the logarithm of
-// the element at label. The logarithm may use package math because it is only
-// shown.
+// the element at label. The logarithm may use package math because the program only
+// prints it.
 func softmax(z []float32, label byte) float64 {
 	top := slices.Max(z) // no exponent is above 0, so that nothing overflows
 	below := top - z[label]
@@ -169,14 +169,14 @@ func softmax(z []float32, label byte) float64 {
 	return float64(below) + math.Log(float64(sum))
 }
 
-// exp returns e^x for x <= 0 to the last place of a float32, or 0 where e^x is
-// about to be subnormal.
+// exp returns e^x for x <= 0 to the last place of a float32, or 0 if e^x is close
+// to a subnormal number.
 func exp(x float32) float32 {
 	if x < -87 {
 		return 0
 	}
-	// e^x = 2^k e^r, where |r| <= log(2)/2. There the power series up to r^7/7!
-	// leaves out less than 2^-27.
+	// e^x = 2^k e^r with |r| <= log(2)/2. The power series of e^r up to r^7/7! is off
+	// by less than 2^-27 there.
 	k := math.RoundToEven(float64(x) * math.Log2E)
 	r := float64(x) - float64(k*math.Ln2)
 	e := 1.0

@@ -54,15 +54,15 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.Float64Var(&o.eps, "eps", 1e-7, "what is added to the mean square, by pytorch and gomlx to its root;\n"+
 		"pytorch, optax and gorgonia: 1e-8, tensorflow: 1e-10")
 	f.Float64Var(&o.momentum, "momentum", 0, "share of the last step that is kept; not with update")
-	f.BoolVar(&o.centered, "centered", false, "divide by the standard deviation; not with update")
+	f.BoolVar(&o.centered, "centered", false, "divide by an estimate of the standard deviation; not with update")
 	f.IntVar(&o.workers, "workers", 1, "goroutines that share a step, 0 for one a core")
 	f.Float64Var(&o.clip, "clip", 0, "largest norm of the gradient, 0 for no limit")
 	f.Float64Var(&o.lossScale, "loss-scale", 1, "what the loss is multiplied by before the gradient is taken, and the gradient\n"+
-		"divided by in the step, which is skipped if that has overflowed")
+		"divided by in the step, which is skipped if the gradient has overflowed")
 	f.Uint64Var(&o.seed, "seed", 1, "what the first weights and the order of the images are drawn from")
 	f.StringVar(&o.data, "data", "", "train on the MNIST or Fashion-MNIST files in `folder`")
 	f.StringVar(&o.save, "save", "", "save the training to `file` after each epoch")
-	f.StringVar(&o.resume, "resume", "", "go on with the training in `file`, and with its flags")
+	f.StringVar(&o.resume, "resume", "", "continue the training in `file`, with its flags")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	return o, nil
 }
 
-// given tells which flags the user has set.
+// given returns the names of the flags that the user has set.
 func (o *options) given() map[string]bool {
 	given := map[string]bool{}
 	o.flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -89,22 +89,22 @@ func (o *options) kept() map[string]string {
 		delete(kept, name)
 	}
 	if path, err := filepath.Abs(o.data); err == nil && o.data != "" {
-		kept["data"] = path // resumed in another folder, too
+		kept["data"] = path // the training may be resumed in another folder
 	}
 	return kept
 }
 
-// take sets the flags that were not given to the kept ones, which those that
-// were given must not contradict. The images may have moved: they are compared
-// themselves.
-func (o *options) take(kept map[string]string) error {
+// restore sets the flags that were not given to the kept ones. Those that were given
+// must not contradict them, except -data: the images may have moved, and are
+// compared themselves.
+func (o *options) restore(kept map[string]string) error {
 	given := o.given()
 	var wrong []string
 	for _, name := range slices.Sorted(maps.Keys(kept)) {
 		f, value := o.flags.Lookup(name), kept[name]
 		switch {
 		case f == nil:
-			return fmt.Errorf("saved with -%s, which there is not", name)
+			return fmt.Errorf("saved with -%s, which is unknown", name)
 		case !given[name]:
 			if err := f.Value.Set(value); err != nil {
 				return fmt.Errorf("saved with -%s %s: %w", name, value, err)
@@ -119,7 +119,7 @@ func (o *options) take(kept map[string]string) error {
 	return nil
 }
 
-const maxHidden = 1 << 10 // more would only take long
+const maxHidden = 1 << 10 // more would only take longer
 
 // complete sets the flags whose default depends on others, and checks all.
 func (o *options) complete() error {
@@ -153,6 +153,8 @@ func (o *options) complete() error {
 		return fmt.Errorf("-workers %d: must be 0 or more", o.workers)
 	case !(o.clip >= 0):
 		return fmt.Errorf("-clip %v: must be 0 or more", o.clip)
+	case o.rho == 0 && o.eps == 0:
+		return errors.New("-rho 0, -eps 0: one must be above 0: without them steps go by the gradient's sign alone")
 	case update && o.momentum != 0:
 		return fmt.Errorf("-momentum %v: needs another -optimizer than update", o.momentum)
 	case update && o.centered:
@@ -161,14 +163,18 @@ func (o *options) complete() error {
 	rmsprop := o.rmsprop()
 	rmsprop.LossScale = o.lossScale
 	var wrong *kernel.ArgumentError
-	if errors.As(rmsprop.Validate(), &wrong) {
-		name := map[string]string{"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum", "LossScale": "loss-scale"}[wrong.Name]
-		return fmt.Errorf("-%s %v: want %s", name, wrong.Value, wrong.Want)
+	if !errors.As(rmsprop.Validate(), &wrong) {
+		return nil
 	}
-	return nil
+	flags := map[string]string{"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum", "LossScale": "loss-scale"}
+	var problems []string
+	for _, w := range append([]*kernel.ArgumentError{wrong}, wrong.Others...) {
+		problems = append(problems, fmt.Sprintf("-%s %v: must be %s", flags[w.Name], w.Value, w.Want))
+	}
+	return errors.New(strings.Join(problems, "; "))
 }
 
-// rmsprop is what -optimizer names, with the other flags.
+// rmsprop returns the options that -optimizer names, changed by the other flags.
 func (o *options) rmsprop() kernel.RMSProp {
 	r := presets[o.optimizer]()
 	r.LR, r.Rho, r.Eps = o.lr, o.rho, o.eps
@@ -176,8 +182,8 @@ func (o *options) rmsprop() kernel.RMSProp {
 	return r
 }
 
-// newOptimizer returns what takes the steps. It leaves the gradient zero, for that
-// of the next batch to be added to.
+// newOptimizer returns the optimizer. It sets the gradient to zero after each step,
+// because the next batch adds to it.
 func (o *options) newOptimizer() *kernel.Optimizer {
 	return &kernel.Optimizer{
 		Options:       o.rmsprop(),
@@ -189,7 +195,7 @@ func (o *options) newOptimizer() *kernel.Optimizer {
 	}
 }
 
-// String is the line on how the network is trained.
+// String returns the line that says how the network is trained.
 func (o *options) String() string {
 	s := fmt.Sprintf("batch %d, lr %v falling to 0, rho %v, eps %v, seed %d", o.batch, o.lr, o.rho, o.eps, o.seed)
 	if o.optimizer != "update" {

@@ -67,7 +67,7 @@ func TestLossScaleAndClip(t *testing.T) {
 func TestSkipped(t *testing.T) {
 	var stdout, stderr strings.Builder
 	args := []string{"-epochs", "2", "-batch", "1", "-loss-scale", "1e38"}
-	if status := run(args, &stdout, &stderr); status != 1 || stderr.String() != "digits: -loss-scale 1e+38: want a number in [2^-126, 2^126], or 0 for none\n" {
+	if status := run(args, &stdout, &stderr); status != 1 || stderr.String() != "digits: -loss-scale 1e+38: must be a number in [2^-126, 2^126], or 0 for none\n" {
 		t.Errorf("%q: status %d, stderr %q", args, status, stderr.String())
 	}
 	args[len(args)-1] = "8e37"
@@ -112,19 +112,20 @@ func TestFlagErrors(t *testing.T) {
 		{"-batch -3", "-batch -3: must be 1 or more"},
 		{"-hidden 0", "-hidden 0: must be 1 to 1024"},
 		{"-hidden 100000", "-hidden 100000: must be 1 to 1024"},
-		{"-lr -0.1", "-lr -0.1: want a number in [0, 2^64]"},
-		{"-lr NaN", "-lr NaN: want a number in [0, 2^64]"},
-		{"-rho 1.5", "-rho 1.5: want a number in [0, 1]"},
-		{"-eps 1e39", "-eps 1e+39: want a number that is finite in float32 and not negative"},
+		{"-lr -0.1", "-lr -0.1: must be a number in [0, 2^64]"},
+		{"-lr NaN", "-lr NaN: must be a number in [0, 2^64]"},
+		{"-rho 1.5", "-rho 1.5: must be a number in [0, 1]"},
+		{"-rho 0 -eps 0", "-rho 0, -eps 0: one must be above 0: without them steps go by the gradient's sign alone"},
+		{"-eps 1e39", "-eps 1e+39: must be a number that is finite in float32 and not negative"},
 		{"-optimizer adam", "-optimizer adam: must be one of gomlx, gorgonia, keras, optax, pytorch, tensorflow, update"},
 		{"-momentum 0.9", "-momentum 0.9: needs another -optimizer than update"},
 		{"-centered", "-centered: needs another -optimizer than update"},
 		{"-clip -1", "-clip -1: must be 0 or more"},
 		{"-clip NaN", "-clip NaN: must be 0 or more"},
-		{"-loss-scale -8", "-loss-scale -8: want a number in [2^-126, 2^126], or 0 for none"},
+		{"-loss-scale -8", "-loss-scale -8: must be a number in [2^-126, 2^126], or 0 for none"},
 		{"-optimizer keras -workers -1", "-workers -1: must be 0 or more"},
-		{"-optimizer optax -momentum 1", "-momentum 1: want a number in [0, 1), also in float32"},
-		{"-optimizer pytorch -lr -1 -rho 2", "-lr -1: want a number in [0, 2^64]"},
+		{"-optimizer optax -momentum 1", "-momentum 1: must be a number in [0, 1), also in float32"},
+		{"-optimizer pytorch -lr -1 -rho 2", "-lr -1: must be a number in [0, 2^64]; -rho 2: must be a number in [0, 1]"},
 	} {
 		mustEnd(t, 1, test.message, strings.Fields(test.args)...)
 	}

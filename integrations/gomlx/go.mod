@@ -4,7 +4,7 @@ go 1.24.3
 
 require (
 	github.com/gomlx/gomlx v0.26.0
-	github.com/seed57504d97/kernel v0.0.0
+	github.com/seed57504d97/kernel v0.2.0
 )
 
 require (
@@ -18,5 +18,3 @@ require (
 	golang.org/x/sys v0.41.0 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect
 )
-
-replace github.com/seed57504d97/kernel => ../..

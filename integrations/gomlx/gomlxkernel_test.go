@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/distributed"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	"github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/graph/nanlogger"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 	"github.com/gomlx/gomlx/pkg/ml/context"
@@ -62,6 +63,11 @@ func TestSameAsGoMLX(t *testing.T) {
 			tr.ctx.SetParam(cosineschedule.ParamWarmUpSteps, 20)
 		}, 1, 1e-6},
 		{"accumulated gradients", kernel.GoMLX(), optimizers.RMSProp(), func(tr *training) { tr.accumulate = 3 }, 3, 1e-6},
+		// The first steps are as large as the learning rate, 0.001, and some later ones are larger.
+		{"clipped steps", kernel.GoMLX(), optimizers.RMSProp(), param(optimizers.ParamClipStepByValue, 0.0007), 1, 1e-6},
+		{"clipped steps with decay", decayed(0.01), optimizers.RMSProp().WeightDecay(0.01), param(optimizers.ParamClipStepByValue, 0.0007), 1, 600 * 1.2e-7},
+		{"L1", kernel.GoMLX(), optimizers.RMSProp(), func(tr *training) { tr.l1 = 0.02 }, 1, 1e-6},
+		{"L1, accumulated gradients", kernel.GoMLX(), optimizers.RMSProp(), func(tr *training) { tr.l1, tr.accumulate = 0.02, 3 }, 3, 1e-6},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ours := newTraining(t, gomlxkernel.New(test.ours), test.configure)
@@ -82,6 +88,9 @@ func TestSameAsGoMLX(t *testing.T) {
 			}
 			if moved := apart(ours.weights(), ours.initial()); moved < 0.01 {
 				t.Errorf("moved by %v", moved)
+			}
+			if zeros := slices.Contains(ours.weights(), 0); zeros != (ours.l1 != 0) {
+				t.Errorf("weights of zero: %v", zeros)
 			}
 			if a, b := ours.globalStep(), theirs.globalStep(); a != 600 || b != 600 {
 				t.Errorf("global steps %d and %d", a, b)
@@ -146,8 +155,8 @@ func TestLearningRateVariable(t *testing.T) {
 	if !slices.Equal(tr.weights(), before) {
 		t.Errorf("moved by %v", apart(tr.weights(), before))
 	}
-	if opt.Options.LR != 0.001 {
-		t.Errorf("Options.LR = %v", opt.Options.LR)
+	if opt.Kernel.Options.LR != 0 {
+		t.Errorf("Options.LR = %v", opt.Kernel.Options.LR)
 	}
 }
 
@@ -179,6 +188,40 @@ func TestAnotherGraph(t *testing.T) {
 	}
 }
 
+// TestConfigure trains one weight without decay, and another one half as fast.
+func TestConfigure(t *testing.T) {
+	opt := gomlxkernel.New(decayed(0.1))
+	opt.Configure = func(v *context.Variable, p *kernel.Param) {
+		p.NoDecay = v.Name() == "b"
+		if v.Name() == "scale" {
+			p.LRScale = 0.5
+		}
+	}
+	tr := newTraining(t, opt)
+	tr.run(newInputs(), 10)
+
+	want := tr.initial()
+	in := newInputs()
+	parts := []struct{ first, end int }{{0, 111}, {111, 112}, {112, 117}}
+	options := []kernel.RMSProp{decayed(0.1), decayed(0.1), decayed(0)}
+	options[1].LR /= 2
+	states := make([]*kernel.State, len(parts))
+	for range 10 {
+		grad := in.flat()
+		for i, part := range parts {
+			o := options[i]
+			o.LR = float64(float32(o.LR)) // as the variable has it
+			if states[i] == nil {
+				states[i] = o.NewState(part.end - part.first)
+			}
+			o.Update(want[part.first:part.end], grad[part.first:part.end], states[i])
+		}
+	}
+	if !slices.Equal(tr.weights(), want) {
+		t.Errorf("%v apart", apart(tr.weights(), want))
+	}
+}
+
 // TestNonFinite trains through a batch whose gradients are not finite.
 func TestNonFinite(t *testing.T) {
 	t.Run("clip_nan", func(t *testing.T) {
@@ -199,7 +242,7 @@ func TestNonFinite(t *testing.T) {
 	})
 	t.Run("SkipNonFinite", func(t *testing.T) {
 		opt := gomlxkernel.New(kernel.GoMLX())
-		opt.SkipNonFinite = true
+		opt.Kernel.SkipNonFinite = true
 		skipped, straight := newTraining(t, opt), newTraining(t, gomlxkernel.New(kernel.GoMLX()))
 		a, b, broken := newInputs(), newInputs(), newInputs()
 		broken.scale = float32(math.Inf(1))
@@ -237,37 +280,257 @@ func TestTwoOptimizers(t *testing.T) {
 	}
 }
 
-func TestByHand(t *testing.T) {
+// trainStep takes a step without a loop.
+func (tr *training) trainStep(in *inputs) {
+	tr.t.Helper()
+	_, ins, labels, _ := in.Yield()
+	if _, err := tr.trainer.TrainStep(in.variables, ins, labels); err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+func TestAttachToTrainer(t *testing.T) {
+	unattached := func(tr *training) { tr.unattached = true }
 	opt := gomlxkernel.New(kernel.GoMLX())
-	opt.ByHand = true
-	byHand, attached := newTraining(t, opt, func(tr *training) { tr.byHand = true }), newTraining(t, gomlxkernel.New(kernel.GoMLX()))
-	if err := opt.Step(); err != nil { // there is nothing yet
-		t.Error(err)
+	byHand, attached := newTraining(t, opt, unattached), newTraining(t, gomlxkernel.New(kernel.GoMLX()))
+	for range 2 { // twice is once
+		opt.AttachToTrainer(byHand.trainer)
 	}
 	in := newInputs()
 	for range 5 {
-		_, ins, labels, _ := in.Yield()
-		if _, err := byHand.trainer.TrainStep(in.variables, ins, labels); err != nil {
+		byHand.trainStep(in)
+		if err := opt.Err(); err != nil {
 			t.Fatal(err)
-		}
-		for range 2 { // the second finds nothing
-			if err := opt.Step(); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 	attached.run(newInputs(), 5)
 	if !slices.Equal(byHand.weights(), attached.weights()) {
 		t.Errorf("%v apart", apart(byHand.weights(), attached.weights()))
 	}
+
+	// An error is returned once, and training continues.
+	before := byHand.weights()
+	opt.Kernel.Workers = -1
+	byHand.trainStep(in)
+	if err := opt.Err(); err == nil || !strings.Contains(err.Error(), "Workers = -1") {
+		t.Errorf("error %v", err)
+	}
+	if err := opt.Err(); err != nil {
+		t.Errorf("error %v again", err)
+	}
+	if !slices.Equal(byHand.weights(), before) {
+		t.Errorf("moved by %v", apart(byHand.weights(), before))
+	}
+	opt.Kernel.Workers = 1
+	byHand.trainStep(in)
+	if err := opt.Err(); err != nil || slices.Equal(byHand.weights(), before) {
+		t.Errorf("error %v, or the weights stand still", err)
+	}
+
+	// One that nobody asks for makes the next step panic.
+	opt.Kernel.Workers = -1
+	byHand.trainStep(in)
+	defer func() {
+		if err, ok := recover().(error); !ok || !strings.Contains(err.Error(), "Workers = -1") {
+			t.Errorf("panic %v", err)
+		}
+	}()
+	byHand.trainStep(in)
+	t.Error("no panic")
 }
 
-// TestClear deletes all that the optimizer has made, and trains anew.
+// TestSecondLoop trains one Trainer in two loops, of which the second is not
+// attached.
+func TestSecondLoop(t *testing.T) {
+	tr, straight := newTraining(t, gomlxkernel.New(kernel.GoMLX())), newTraining(t, gomlxkernel.New(kernel.GoMLX()))
+	in := newInputs()
+	tr.run(in, 3)
+	tr.loop = train.NewLoop(tr.trainer)
+	tr.run(in, 3)
+	straight.run(newInputs(), 6)
+	if !slices.Equal(tr.weights(), straight.weights()) {
+		t.Errorf("%v apart", apart(tr.weights(), straight.weights()))
+	}
+}
+
+// TestSecondTrainer trains with another Trainer that nobody attached the optimizer
+// to: its loop stops.
+func TestSecondTrainer(t *testing.T) {
+	opt := gomlxkernel.New(kernel.GoMLX())
+	tr := newTraining(t, opt)
+	in := newInputs()
+	tr.run(in, 3)
+	before := tr.weights()
+	second := newTraining(t, opt, func(second *training) { second.ctx, second.unattached = tr.ctx, true })
+	if _, err := second.loop.RunSteps(in, 10); err == nil || second.loop.LoopStep > 5 {
+		t.Errorf("error %v after %d steps", err, second.loop.LoopStep)
+	}
+	if !slices.Equal(tr.weights(), before) {
+		t.Errorf("moved by %v", apart(tr.weights(), before))
+	}
+}
+
+// TestAttachToExec takes steps without a Trainer, in a graph where the gradients of
+// two weights are one node.
+func TestAttachToExec(t *testing.T) {
+	opt := gomlxkernel.New(kernel.GoMLX())
+	ctx := context.New()
+	exec := context.MustNewExec(pureGo, ctx, func(ctx *context.Context, x *graph.Node) *graph.Node {
+		v := ctx.VariableWithValue("v", []float32{1, 2, 3}).ValueGraph(x.Graph())
+		w := ctx.VariableWithValue("w", []float32{4, 5, 6}).ValueGraph(x.Graph())
+		gradient := graph.Mul(x, x)
+		opt.UpdateGraphWithGradients(ctx, []*graph.Node{gradient, gradient}, dtypes.Float32)
+		return graph.Add(v, w)
+	})
+	for range 2 { // twice is once
+		opt.AttachToExec(exec)
+	}
+	options := kernel.GoMLX()
+	want := []float32{1, 2, 3, 4, 5, 6}
+	st := options.NewState(len(want))
+	for range 10 {
+		exec.MustExec([]float32{1, -2, 3})
+		if err := opt.Err(); err != nil {
+			t.Fatal(err)
+		}
+		options.LR = float64(float32(0.001)) // as the variable has it
+		options.Update(want, []float32{1, 4, 9, 1, 4, 9}, st)
+	}
+	var got []float32
+	for _, name := range []string{"v", "w"} {
+		got = append(got, tensors.MustCopyFlatData[float32](ctx.GetVariableByScopeAndName("/", name).MustValue())...)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("weights %v, want %v", got, want)
+	}
+}
+
+// TestNanLoggers attaches a nanlogger before or after the optimizer: it changes the
+// order of the messages that loggers after it see.
+func TestNanLoggers(t *testing.T) {
+	want := newTraining(t, gomlxkernel.New(kernel.GoMLX()))
+	want.run(newInputs(), 5)
+	for _, before := range []bool{true, false} {
+		for _, traced := range []bool{true, false} {
+			opt, log := gomlxkernel.New(kernel.GoMLX()), nanlogger.New()
+			tr := newTraining(t, opt, func(tr *training) {
+				tr.unattached = true
+				if traced {
+					tr.ctx.SetParam(optimizers.ParamNanLogger, log)
+				}
+			})
+			if before {
+				log.AttachToTrainer(tr.trainer)
+			}
+			opt.AttachTo(tr.loop)
+			if !before {
+				log.AttachToTrainer(tr.trainer)
+			}
+			tr.run(newInputs(), 5)
+			if !slices.Equal(tr.weights(), want.weights()) {
+				t.Errorf("attached before: %v, traced: %v: %v apart", before, traced, apart(tr.weights(), want.weights()))
+			}
+		}
+	}
+}
+
+// TestOneScope trains with two optimizers that have one scope: the second continues
+// with the state, and the first may not come back.
+func TestOneScope(t *testing.T) {
+	straight := newTraining(t, gomlxkernel.New(kernel.GoMLX()))
+	straight.run(newInputs(), 6)
+	in := newInputs()
+	first := newTraining(t, gomlxkernel.New(kernel.GoMLX()))
+	second := newTraining(t, gomlxkernel.New(kernel.GoMLX()), func(tr *training) { tr.ctx = first.ctx })
+	first.run(in, 3)
+	second.run(in, 3)
+	if !slices.Equal(second.weights(), straight.weights()) {
+		t.Errorf("%v apart", apart(second.weights(), straight.weights()))
+	}
+	_, err := first.loop.RunSteps(in, 1)
+	if err == nil || !strings.Contains(err.Error(), `another Optimizer has taken over the scope "KernelOptimizer"`) {
+		t.Errorf("error %v", err)
+	}
+	if !slices.Equal(second.weights(), straight.weights()) {
+		t.Error("the weights have moved")
+	}
+}
+
+// TestRates wants one learning rate to count, or an error.
+func TestRates(t *testing.T) {
+	type rates struct{ options, context, want float64 } // context 0: no parameter
+	for _, test := range []rates{{0.001, 0, 0.001}, {0.01, 0, 0.01}, {0.001, 0.0003, 0.0003}, {0.01, 0.01, 0.01}, {0.01, 0.001, 0}, {0, 0, 0}} {
+		options := kernel.GoMLX()
+		options.LR = test.options
+		opt := gomlxkernel.New(options)
+		tr := newTraining(t, opt, func(tr *training) {
+			if test.context != 0 {
+				tr.ctx.SetParam(optimizers.ParamLearningRate, test.context)
+			}
+		})
+		_, err := tr.loop.RunSteps(newInputs(), 1)
+		if (err == nil) != (test.want != 0) {
+			t.Errorf("%v: error %v", test, err)
+		}
+		if err == nil && float32(opt.Kernel.Options.LR) != float32(test.want) {
+			t.Errorf("%v: Options.LR = %v", test, opt.Kernel.Options.LR)
+		}
+	}
+
+	opt := gomlxkernel.New(kernel.GoMLX())
+	tr := newTraining(t, opt)
+	tr.run(newInputs(), 1)
+	before := tr.weights()
+	opt.Kernel.Options.LR = 0.1
+	if _, err := tr.loop.RunSteps(newInputs(), 1); err == nil || !strings.Contains(err.Error(), "Options.LR was changed from 0.001") {
+		t.Errorf("error %v", err)
+	}
+	if !slices.Equal(tr.weights(), before) {
+		t.Errorf("moved by %v", apart(tr.weights(), before))
+	}
+}
+
+// TestFromContext makes the optimizer by its name, with GoMLX's hyperparameters.
+func TestFromContext(t *testing.T) {
+	params := map[string]any{
+		optimizers.ParamOptimizer: gomlxkernel.Name, optimizers.ParamLearningRate: 0.003, optimizers.ParamAdamEpsilon: 1e-4,
+		optimizers.ParamAdamBeta2: 0.99, optimizers.ParamAdamWeightDecay: 0.01, optimizers.ParamAdamDType: "float32",
+	}
+	run := func(name string) *training {
+		ctx := context.New()
+		ctx.SetParams(params)
+		ctx.SetParam(optimizers.ParamOptimizer, name)
+		opt := optimizers.FromContext(ctx)
+		tr := newTraining(t, opt, func(tr *training) { tr.ctx, tr.unattached = ctx, true })
+		gomlxkernel.Attach(opt, tr.loop)
+		tr.run(newInputs(), 50)
+		return tr
+	}
+	ours, theirs := run(gomlxkernel.Name), run("rmsprop")
+	if d := apart(ours.weights(), theirs.weights()); !(d <= 1e-6) {
+		t.Errorf("%v apart", d)
+	}
+	if moved := apart(ours.weights(), ours.initial()); moved < 0.01 {
+		t.Errorf("moved by %v", moved)
+	}
+
+	defer func() {
+		if err, ok := recover().(error); !ok || !strings.Contains(err.Error(), `"adam_dtype" = "float64": must be float32`) {
+			t.Errorf("panic %v", err)
+		}
+	}()
+	ctx := context.New()
+	ctx.SetParam(optimizers.ParamAdamDType, "float64")
+	gomlxkernel.FromContext(ctx)
+}
+
+// TestClear deletes all variables of the optimizer, and trains again.
 func TestClear(t *testing.T) {
 	options := kernel.GoMLX()
 	options.Centered, options.Momentum = true, 0.5
 	opt := gomlxkernel.New(options)
-	first := newTraining(t, opt)
+	rate := func(tr *training) { tr.ctx.SetParam(optimizers.ParamLearningRate, 0.003) }
+	first := newTraining(t, opt, rate)
 	first.run(newInputs(), 10)
 	made := 0
 	for v := range first.ctx.IterVariables() {
@@ -278,7 +541,7 @@ func TestClear(t *testing.T) {
 			}
 		}
 	}
-	if made != 5*len(weights)+1 { // gradient, step, mean square, mean gradient, momentum; and what waits
+	if made != 4*len(weights)+3 { // step, mean square, mean gradient, momentum; owner, graphs, taken
 		t.Errorf("%d variables", made)
 	}
 	if err := opt.Clear(first.ctx); err != nil {
@@ -289,7 +552,7 @@ func TestClear(t *testing.T) {
 			t.Errorf("%s is still there", v.ScopeAndName())
 		}
 	}
-	second := newTraining(t, opt)
+	second := newTraining(t, opt, rate)
 	second.run(newInputs(), 10)
 	if !slices.Equal(second.weights(), first.weights()) {
 		t.Errorf("%v apart", apart(second.weights(), first.weights()))
@@ -303,23 +566,18 @@ func TestErrors(t *testing.T) {
 		configure func(*training, *gomlxkernel.Optimizer)
 		message   string
 	}{
-		{"not attached", func(tr *training, _ *gomlxkernel.Optimizer) { tr.byHand = true },
+		{"not attached", func(tr *training, _ *gomlxkernel.Optimizer) { tr.unattached = true },
 			"nothing would take the steps: call AttachTo"},
 		{"another Context", func(tr *training, opt *gomlxkernel.Optimizer) { newTraining(tr.t, opt).run(newInputs(), 1) },
 			"one Optimizer trains one Context"},
-		{"clip_step_by_value", func(tr *training, _ *gomlxkernel.Optimizer) {
-			tr.ctx.SetParam(optimizers.ParamClipStepByValue, 0.1)
-		}, `"clip_step_by_value" is not supported`},
-		{"function after the step", func(tr *training, _ *gomlxkernel.Optimizer) { tr.afterwards = true },
-			"a function of train.AddPerStepUpdateGraphFn in /constraint would run before the step"},
 		{"nothing to train", func(tr *training, _ *gomlxkernel.Optimizer) { tr.frozen = true },
 			"there are no trainable variables"},
 		{"float64", func(tr *training, _ *gomlxkernel.Optimizer) { tr.float64 = true },
 			"variable /layer/w is Float64: must be Float32"},
 		{"one tensor in two variables", func(tr *training, _ *gomlxkernel.Optimizer) { tr.shared = true },
 			"has its tensor in common with another"},
-		{"learning rate", func(_ *training, opt *gomlxkernel.Optimizer) { opt.Options.LR = -1 }, "LR = -1"},
-		{"options", func(_ *training, opt *gomlxkernel.Optimizer) { opt.ClipNorm = math.NaN() }, "ClipNorm = NaN"},
+		{"learning rate", func(_ *training, opt *gomlxkernel.Optimizer) { opt.Kernel.Options.LR = -1 }, "LR = -1"},
+		{"options", func(_ *training, opt *gomlxkernel.Optimizer) { opt.Kernel.ClipNorm = math.NaN() }, "ClipNorm = NaN"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			opt := gomlxkernel.New(kernel.GoMLX())
@@ -338,31 +596,13 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestErrorThenStep goes on with the same gradients once the options are right.
-func TestErrorThenStep(t *testing.T) {
-	opt := gomlxkernel.New(kernel.GoMLX())
-	tr, straight := newTraining(t, opt), newTraining(t, gomlxkernel.New(kernel.GoMLX()))
-	opt.Workers = -1
-	if _, err := tr.loop.RunSteps(newInputs(), 1); err == nil {
-		t.Fatal("no error")
-	}
-	opt.Workers = 1
-	if err := opt.Step(); err != nil {
-		t.Fatal(err)
-	}
-	straight.run(newInputs(), 1)
-	if !slices.Equal(tr.weights(), straight.weights()) {
-		t.Errorf("%v apart", apart(tr.weights(), straight.weights()))
-	}
-}
-
 // TestMomentumLater wants the error to name the weights that have no buffer for it.
 func TestMomentumLater(t *testing.T) {
 	opt := gomlxkernel.New(kernel.GoMLX())
 	tr := newTraining(t, opt)
 	tr.run(newInputs(), 1)
 	before := tr.weights()
-	opt.Options.Momentum = 0.9
+	opt.Kernel.Options.Momentum = 0.9
 	_, err := tr.loop.RunSteps(newInputs(), 1)
 	for _, name := range []string{"/layer/w", "/scale", "/layer/deeper/b"} {
 		if err == nil || !strings.Contains(err.Error(), name+".State.MomentumBuffer") {
@@ -401,7 +641,7 @@ func TestLostState(t *testing.T) {
 // TestFirstHook wants the step to be taken before other hooks see the weights.
 func TestFirstHook(t *testing.T) {
 	opt := gomlxkernel.New(kernel.GoMLX())
-	tr := newTraining(t, opt, func(tr *training) { tr.byHand = true })
+	tr := newTraining(t, opt, func(tr *training) { tr.unattached = true })
 	last := tr.initial()
 	tr.loop.OnStep("look", -1000, func(*train.Loop, []*tensors.Tensor) error {
 		if slices.Equal(tr.weights(), last) {
@@ -451,12 +691,12 @@ func TestDistributed(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := gomlxkernel.New(kernel.GoMLX())
-	opt.ByHand = true
 	exec := context.MustNewExec(distributing{pureGo}, context.New(), func(ctx *context.Context, x *graph.Node) *graph.Node {
 		ctx.VariableWithValue("w", float32(1)).ValueGraph(x.Graph())
 		opt.UpdateGraphWithGradients(ctx, []*graph.Node{x}, dtypes.Float32)
 		return x
 	}).SPMD(mesh)
+	opt.AttachToExec(exec)
 	if _, err := exec.Exec(float32(1)); err == nil || !strings.Contains(err.Error(), "distributed training (SPMD) is not supported") {
 		t.Errorf("error %v", err)
 	}

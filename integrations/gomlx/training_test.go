@@ -13,6 +13,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 	"github.com/gomlx/gomlx/pkg/ml/context"
 	"github.com/gomlx/gomlx/pkg/ml/context/checkpoints"
+	"github.com/gomlx/gomlx/pkg/ml/layers/regularizers"
 	"github.com/gomlx/gomlx/pkg/ml/train"
 	"github.com/gomlx/gomlx/pkg/ml/train/optimizers"
 	"github.com/gomlx/gomlx/pkg/ml/train/optimizers/cosineschedule"
@@ -38,12 +39,12 @@ type training struct {
 
 	// What a test wants otherwise.
 	backend    backends.Backend
-	accumulate int  // batches
-	byHand     bool // not attached
-	afterwards bool // there is a function of train.AddPerStepUpdateGraphFn
-	frozen     bool // no weight is trainable
-	float64    bool // the matrix is
-	shared     bool // there is another variable with the tensor of the matrix
+	accumulate int // batches
+	unattached bool
+	l1         float64 // what the L1 regularizer is given
+	frozen     bool    // no weight is trainable
+	float64    bool    // the matrix is
+	shared     bool    // there is another variable with the tensor of the matrix
 }
 
 func newTraining(t *testing.T, opt optimizers.Interface, configure ...func(*training)) *training {
@@ -62,7 +63,7 @@ func newTraining(t *testing.T, opt optimizers.Interface, configure ...func(*trai
 		}
 	}
 	tr.loop = train.NewLoop(tr.trainer)
-	if ours, ok := opt.(*gomlxkernel.Optimizer); ok && !tr.byHand {
+	if ours, ok := opt.(*gomlxkernel.Optimizer); ok && !tr.unattached {
 		ours.AttachTo(tr.loop)
 	}
 	return tr
@@ -90,15 +91,15 @@ func (tr *training) model(ctx *context.Context, _ any, inputs []*graph.Node) []*
 			initial = tensors.FromShape(shapes.Make(dtypes.Float64, weights[i].dims...))
 		}
 		v := ctx.InAbsPath(weights[i].scope).VariableWithValue(weights[i].name, initial).SetTrainable(!tr.frozen)
+		if tr.l1 != 0 {
+			regularizers.L1(tr.l1)(ctx, g, v)
+		}
 		value := v.ValueGraph(g)
 		if i == 0 && tr.shared {
 			value = graph.Add(value, ctx.VariableWithValue("twin", initial).ValueGraph(g))
 		}
 		product := graph.Mul(graph.ConvertDType(value, dtypes.Float32), inputs[i])
 		sum = graph.Add(sum, graph.ReduceAllSum(product))
-	}
-	if tr.afterwards {
-		train.AddPerStepUpdateGraphFn(ctx.In("constraint"), g, func(*context.Context, *graph.Graph) {})
 	}
 	return []*graph.Node{sum}
 }

@@ -3,7 +3,7 @@ module github.com/seed57504d97/kernel/integrations/gorgonia
 go 1.24.0
 
 require (
-	github.com/seed57504d97/kernel v0.0.0
+	github.com/seed57504d97/kernel v0.2.0
 	gorgonia.org/gorgonia v0.9.18
 	gorgonia.org/tensor v0.9.23
 )
@@ -33,5 +33,3 @@ require (
 	gorgonia.org/vecf32 v0.9.0 // indirect
 	gorgonia.org/vecf64 v0.9.0 // indirect
 )
-
-replace github.com/seed57504d97/kernel => ../..

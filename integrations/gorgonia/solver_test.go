@@ -68,7 +68,7 @@ func valueGrads(model []*leaf) (vg []gorgonia.ValueGrad) {
 
 func elements(t *testing.T, v gorgonia.Value) []float32 {
 	t.Helper()
-	x, err := floats(v, nil)
+	x, _, err := floats(v, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,11 @@ func TestParityWithGorgonia(t *testing.T) {
 		ours   *Solver
 	}{
 		{"defaults", gorgonia.NewRMSPropSolver(), FromGorgonia()},
-		{"options", gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(options.LR), gorgonia.WithRho(options.Rho), gorgonia.WithEps(options.Eps)), New(options)},
+		{"kernel's options", gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(options.LR), gorgonia.WithRho(options.Rho), gorgonia.WithEps(options.Eps)), New(options)},
+		{"options", gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(options.LR), gorgonia.WithRho(options.Rho), gorgonia.WithEps(options.Eps)),
+			FromGorgonia(WithLearnRate(options.LR), WithRho(options.Rho), WithEps(options.Eps))},
+		// Which ignores the batch size, as the README says.
+		{"batch size", gorgonia.NewRMSPropSolver(gorgonia.WithBatchSize(100)), FromGorgonia()},
 		{"l2", gorgonia.NewRMSPropSolver(gorgonia.WithL2Reg(0.001)), FromGorgonia(WithL2Reg(0.001))},
 		{"l2 at another rate", gorgonia.NewRMSPropSolver(gorgonia.WithL2Reg(0.01), gorgonia.WithLearnRate(0.003)), FromGorgonia(WithL2Reg(0.01), WithLearnRate(0.003))},
 	} {
@@ -150,7 +154,7 @@ func TestParityWithGorgonia(t *testing.T) {
 				feed(t, theirs, step)
 				feed(t, ours, step)
 				mustStep(t, test.theirs, theirs)
-				mustStep(t, test.ours, ours)
+				mustStep(t, test.ours.AsSolver(), ours)
 				most := 1e-6
 				if step == 1 {
 					most = 3e-8
@@ -180,7 +184,7 @@ func TestStepIsKernels(t *testing.T) {
 	for step := range 20 {
 		feed(t, ours, step)
 		feed(t, theirs, step)
-		mustStep(t, s, ours)
+		mustStep(t, s.AsSolver(), ours)
 		report, err := optimizer.Step(params)
 		if err != nil {
 			t.Fatal(err)
@@ -203,16 +207,183 @@ func TestStepIsKernels(t *testing.T) {
 	}
 }
 
+// Each option does what kernel does.
+func TestOptions(t *testing.T) {
+	decayed, clipped := kernel.PyTorch(), kernel.PyTorch()
+	decayed.WeightDecay, decayed.DecoupledDecay = 0.001/decayed.LR, true
+	clipped.ClipValue = 0.5
+	scaled := New(kernel.PyTorch())
+	scaled.optimizer.LossScale = 8
+	for name, test := range map[string]struct {
+		option Option
+		want   *Solver
+	}{
+		"WithL2Reg": {WithL2Reg(0.001), New(decayed)}, "WithClipValue": {WithClipValue(0.5), New(clipped)}, "WithBatchSize": {WithBatchSize(8), scaled},
+	} {
+		s, want := New(kernel.PyTorch(), test.option), test.want
+		plain := New(kernel.PyTorch())
+		a, b, c := newModel(), newModel(), newModel()
+		for step := range 5 {
+			for solver, model := range map[*Solver][]*leaf{s: a, want: b, plain: c} {
+				feed(t, model, step)
+				mustStep(t, solver.AsSolver(), model)
+			}
+		}
+		if !slices.Equal(bits(t, a, s.States), bits(t, b, want.States)) {
+			t.Errorf("%s: other bits than kernel's", name)
+		}
+		if difference(t, a, c) == 0 {
+			t.Errorf("%s changes nothing", name)
+		}
+	}
+}
+
+// A node without decay trains as one of a solver without decay.
+func TestNoDecay(t *testing.T) {
+	all, none := FromGorgonia(WithL2Reg(0.01)), FromGorgonia()
+	some := FromGorgonia(WithL2Reg(0.01), WithNoDecay(func(name string) bool { return strings.HasPrefix(name, "b") }))
+	a, b, c := newModel(), newModel(), newModel()
+	for step := range 3 {
+		for solver, model := range map[*Solver][]*leaf{all: a, none: b, some: c} {
+			feed(t, model, step)
+			mustStep(t, solver.AsSolver(), model)
+		}
+	}
+	for i, l := range c {
+		want, other := a, b
+		if strings.HasPrefix(l.name, "b") {
+			want, other = b, a
+		}
+		got := elements(t, l.value)
+		if !slices.Equal(got, elements(t, want[i].value)) || slices.Equal(got, elements(t, other[i].value)) {
+			t.Errorf("%s: decay is wrong", l.name)
+		}
+	}
+}
+
+// Gorgonia's options must not compile on a Solver: they would do nothing.
+func TestIsNoSolver(t *testing.T) {
+	if _, ok := any(FromGorgonia()).(gorgonia.Solver); ok {
+		t.Error("a *Solver is a gorgonia.Solver")
+	}
+}
+
+// widen returns the model in float64.
+func widen(model []*leaf) (wide []*leaf) {
+	float64s := func(v gorgonia.Value) gorgonia.Value {
+		switch v := v.(type) {
+		case *gorgonia.F32:
+			return gorgonia.NewF64(float64(*v))
+		case *tensor.Dense:
+			if v.IsScalar() {
+				return tensor.New(tensor.FromScalar(float64(v.Float32s()[0])))
+			}
+			x := make([]float64, v.Size())
+			for i, e := range v.Float32s() {
+				x[i] = float64(e)
+			}
+			return tensor.New(tensor.WithShape(v.Shape()...), tensor.WithBacking(x))
+		}
+		return nil
+	}
+	for _, l := range model {
+		wide = append(wide, &leaf{name: l.name, value: float64s(l.value), grad: float64s(l.grad)})
+	}
+	return wide
+}
+
+// wideElements returns the elements of all values and gradients.
+func wideElements(t *testing.T, model []*leaf) (values, grads []float64) {
+	t.Helper()
+	for _, l := range model {
+		_, value, err := floats(l.value, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, grad, err := floats(l.grad, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, grads = append(values, value...), append(grads, grad...)
+	}
+	return values, grads
+}
+
+// A model of float64 trains as one of float32, bit for bit, and near to Gorgonia's
+// solver, which computes in float64.
+func TestFloat64(t *testing.T) {
+	const name = "scalar tensor" // which Gorgonia's solver panics at
+	narrow := without(newModel(), name)
+	wide, theirs := widen(narrow), widen(narrow)
+	a, b, c := FromGorgonia(), FromGorgonia(WithFloat64(), WithWorkers(2)), gorgonia.NewRMSPropSolver()
+	for step := range 300 {
+		feed(t, narrow, step)
+		for _, model := range [][]*leaf{wide, theirs} {
+			for i, l := range narrow {
+				_, grad, _ := floats(model[i].grad, nil)
+				for k, g := range elements(t, l.grad) {
+					grad[k] = float64(g)
+				}
+			}
+		}
+		mustStep(t, a.AsSolver(), narrow)
+		mustStep(t, b.AsSolver(), wide)
+		mustStep(t, c, theirs)
+	}
+	got, grads := wideElements(t, wide)
+	want, _ := wideElements(t, widen(narrow))
+	if !slices.Equal(got, want) {
+		t.Error("other weights than in float32")
+	}
+	if slices.ContainsFunc(grads, func(g float64) bool { return g != 0 }) {
+		t.Error("gradients are not zero")
+	}
+	reference, _ := wideElements(t, theirs)
+	most := 0.0
+	for i := range got {
+		most = max(most, math.Abs(got[i]-reference[i]))
+	}
+	t.Logf("%.1e from Gorgonia's float64 after 300 steps", most)
+	if !(most <= 1e-6) {
+		t.Errorf("%v from Gorgonia's", most)
+	}
+	// A mixed model, whose states are the same.
+	mixed := slices.Concat(wide[:2], narrow[2:])
+	mustStep(t, b.AsSolver(), mixed)
+}
+
+// A step that is skipped leaves float64 weights as they are, not rounded.
+func TestFloat64Skipped(t *testing.T) {
+	s := FromGorgonia(WithFloat64(), WithSkipNonFinite())
+	model := []*leaf{{name: "v", value: gorgonia.NewF64(math.Pi), grad: gorgonia.NewF64(1e300)}}
+	mustStep(t, s.AsSolver(), model)
+	values, grads := wideElements(t, model)
+	if !s.Report.Skipped || values[0] != math.Pi || grads[0] != 0 {
+		t.Errorf("%+v, weight %v, gradient %v", s.Report, values, grads)
+	}
+	*model[0].grad.(*gorgonia.F64) = 1
+	mustStep(t, s.AsSolver(), model)
+	if values, _ := wideElements(t, model); values[0] != float64(float32(values[0])) || values[0] == math.Pi {
+		t.Errorf("weight %v", values)
+	}
+
+	// Another model with a node of that name, and another size.
+	s.States = nil
+	model = widen(newModel()[:1])
+	model[0].name = "v"
+	mustStep(t, s.AsSolver(), model)
+}
+
 func TestSkipNonFinite(t *testing.T) {
 	s, model := FromGorgonia(WithSkipNonFinite()), newModel()
 	feed(t, model, 1)
 	elements(t, model[2].grad)[3] = float32(math.Inf(1))
-	mustStep(t, s, model)
+	mustStep(t, s.AsSolver(), model)
 	if !s.Report.Skipped || difference(t, model, newModel()) != 0 || elements(t, model[2].grad)[3] != 0 {
 		t.Errorf("%+v, weights moved by %v", s.Report, difference(t, model, newModel()))
 	}
 	feed(t, model, 2)
-	mustStep(t, s, model)
+	mustStep(t, s.AsSolver(), model)
 	if s.Report.Skipped || s.States["v"].Step != 1 || difference(t, model, newModel()) == 0 {
 		t.Errorf("%+v, %d steps in the step after", s.Report, s.States["v"].Step)
 	}
@@ -225,10 +396,10 @@ func TestParts(t *testing.T) {
 	for step := range 5 {
 		feed(t, whole, step)
 		feed(t, parts, step)
-		mustStep(t, a, whole)
+		mustStep(t, a.AsSolver(), whole)
 		slices.Reverse(parts)
-		mustStep(t, b, parts[:4])
-		mustStep(t, b, parts[4:])
+		mustStep(t, b.AsSolver(), parts[:4])
+		mustStep(t, b.AsSolver(), parts[4:])
 		slices.Reverse(parts)
 	}
 	if !slices.Equal(bits(t, whole, a.States), bits(t, parts, b.States)) {
@@ -243,11 +414,11 @@ func TestResume(t *testing.T) {
 	var r *Solver
 	for step := range 10 {
 		feed(t, model, step)
-		mustStep(t, s, model)
+		mustStep(t, s.AsSolver(), model)
 		if r != nil {
 			feed(t, resumed, step)
 			slices.Reverse(resumed) // by name, not by place
-			mustStep(t, r, resumed)
+			mustStep(t, r.AsSolver(), resumed)
 			slices.Reverse(resumed)
 		}
 		if step == 4 {
@@ -274,7 +445,7 @@ func TestStatesOfNil(t *testing.T) {
 	for range 2 {
 		s.States = nil
 		feed(t, model, 1)
-		mustStep(t, s, model)
+		mustStep(t, s.AsSolver(), model)
 		if len(s.States) != len(model) || s.States["w1"].Step != 1 {
 			t.Errorf("%d states, the first of %d steps", len(s.States), s.States["w1"].Step)
 		}
@@ -288,7 +459,7 @@ func TestContiguousView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustStep(t, FromGorgonia(), []*leaf{{name: "view", value: view.(*tensor.Dense), grad: dense([]float32{1, 2, 3, 4, 5, 6}, 2, 3)}})
+	mustStep(t, FromGorgonia().AsSolver(), []*leaf{{name: "view", value: view.(*tensor.Dense), grad: dense([]float32{1, 2, 3, 4, 5, 6}, 2, 3)}})
 	for i, v := range all.Float32s() {
 		if moved := v != 1; moved != (i >= 3 && i < 9) {
 			t.Errorf("%v", all.Float32s())
@@ -340,8 +511,18 @@ func TestErrors(t *testing.T) {
 		spoil func(s *Solver, model []*leaf)
 		want  string
 	}{
-		{"float64 tensor", value(tensor.New(tensor.WithShape(7), tensor.Of(tensor.Float64))), `gorgoniakernel: value of "v": tensor of float64, Contiguous, RowMajor` + must},
-		{"float64 scalar", value(gorgonia.NewF64(1)), `gorgoniakernel: value of "v": *gorgonia.F64: must be a *gorgonia.F32 or a *tensor.Dense`},
+		{"float64", func(_ *Solver, model []*leaf) { model[2] = widen(model[2:3])[0] },
+			`gorgoniakernel: value of "v": float64: make the node of tensor.Float32, or use WithFloat64 to step it in float32`},
+		{"float64 scalar", func(_ *Solver, model []*leaf) { model[3] = widen(model[3:4])[0] },
+			`gorgoniakernel: value of "scalar": float64: make the node of tensor.Float32, or use WithFloat64 to step it in float32`},
+		{"float64 value", value(tensor.New(tensor.WithShape(7), tensor.Of(tensor.Float64))), `gorgoniakernel: "v": value and gradient must both be float32, or both float64`},
+		{"one float64 tensor in two nodes", func(s *Solver, model []*leaf) {
+			WithFloat64()(s)
+			wide := widen(model)
+			model[5], model[0] = wide[5], wide[0]
+			model[5].value = slice(model[0].value.(*tensor.Dense), tensor.S(1, 11))
+		}, `gorgoniakernel: w1 and w2 share memory: each tensor must be in one node`},
+		{"int tensor", value(tensor.New(tensor.WithShape(7), tensor.Of(tensor.Int))), `gorgoniakernel: value of "v": tensor of int, Contiguous, RowMajor` + must},
 		{"columns", value(slice(matrix(), nil, tensor.S(0, 2))), `gorgoniakernel: value of "v": tensor of float32, NonContiguous, RowMajor` + must},
 		{"every second", value(slice(dense(make([]float32, 14), 14), tensor.S(0, 14, 2))), `gorgoniakernel: value of "v": tensor of float32, NonContiguous, RowMajor` + must},
 		{"transposed", value(transposed), `gorgoniakernel: value of "v": tensor of float32, Contiguous, RowMajorᵀ` + must},
@@ -349,7 +530,7 @@ func TestErrors(t *testing.T) {
 		{"masked", value(masked), `gorgoniakernel: value of "v": tensor of float32, Contiguous, RowMajor` + must},
 		{"on a device", value(tensor.New(tensor.WithShape(7), tensor.WithBacking(make([]float32, 7)), tensor.WithEngine(elsewhere{}))), `gorgoniakernel: value of "v": tensor of float32, Contiguous, RowMajor` + must},
 		{"no value", value(nil), `gorgoniakernel: value of "v": <nil>: must be a *gorgonia.F32 or a *tensor.Dense`},
-		{"float64 gradient", func(_ *Solver, model []*leaf) { model[3].grad = gorgonia.NewF64(1) }, `gorgoniakernel: gradient of "scalar": *gorgonia.F64: must be a *gorgonia.F32 or a *tensor.Dense`},
+		{"float64 gradient", func(_ *Solver, model []*leaf) { model[3].grad = gorgonia.NewF64(1) }, `gorgoniakernel: "scalar": value and gradient must both be float32, or both float64`},
 		{"no gradient", func(_ *Solver, model []*leaf) { model[1].err = errors.New("not there") }, `gorgoniakernel: gradient of "b1": not there`},
 		{"two at once", func(_ *Solver, model []*leaf) {
 			model[1].err = errors.New("not there")
@@ -368,7 +549,7 @@ gorgoniakernel: gradient of "scalar": <nil>: must be a *gorgonia.F32 or a *tenso
 		{"one name for two nodes", func(_ *Solver, model []*leaf) { model[5].name = "w1" }, `gorgoniakernel: two nodes are called "w1": states are kept by name`},
 		{"the state of another", func(s *Solver, _ []*leaf) { s.States["v"] = s.rmsprop.NewState(8) }, `kernel: len(v.State.MeanSquare) = 8, want 7 (len(Theta))`},
 		{"learning rate", func(s *Solver, _ []*leaf) { WithLearnRate(-1)(s) }, `kernel: Options.LR = -1, want a number in [0, 2^64]`},
-		{"l2 without learning rate", func(s *Solver, _ []*leaf) { WithLearnRate(0)(s); WithL2Reg(0.1)(s) }, `kernel: Options.WeightDecay = +Inf, want a number that is finite in float32 and not negative`},
+		{"l2 without learning rate", func(s *Solver, _ []*leaf) { WithLearnRate(0)(s); WithL2Reg(0.1)(s) }, `gorgoniakernel: WithLearnRate(0): must be above 0 with WithL2Reg`},
 		{"clip norm", func(s *Solver, _ []*leaf) { WithClipNorm(-1)(s) }, `kernel: ClipNorm = -1, want 0 or more`},
 		{"workers", func(s *Solver, _ []*leaf) { WithWorkers(-1)(s) }, `kernel: Workers = -1, want 0 or more`},
 	} {
@@ -377,8 +558,8 @@ gorgoniakernel: gradient of "scalar": <nil>: must be a *gorgonia.F32 or a *tenso
 			good := newModel()
 			feed(t, model, 0)
 			feed(t, good, 0)
-			mustStep(t, s, model)
-			mustStep(t, FromGorgonia(), good)
+			mustStep(t, s.AsSolver(), model)
+			mustStep(t, FromGorgonia().AsSolver(), good)
 			feed(t, model, 1)
 			feed(t, good, 1)
 			before := s.Report
@@ -427,7 +608,7 @@ func TestMachine(t *testing.T) {
 	}
 	options := kernel.Gorgonia()
 	options.LR = 0.01
-	theirs, ours := train(gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(options.LR))), train(New(options))
+	theirs, ours := train(gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(options.LR))), train(New(options).AsSolver())
 	for i := range theirs {
 		if d := math.Abs(float64(theirs[i] - ours[i])); !(d <= 1e-5) {
 			t.Errorf("weights %v, want %v", ours, theirs)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/backends/simplego"
+	"github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 	"github.com/gomlx/gomlx/pkg/ml/context"
 	"github.com/gomlx/gomlx/pkg/ml/train"
@@ -18,7 +19,7 @@ import (
 
 	"github.com/seed57504d97/kernel"
 	gomlxkernel "github.com/seed57504d97/kernel/integrations/gomlx"
-	"github.com/seed57504d97/kernel/integrations/internal/digits"
+	"github.com/seed57504d97/kernel/internal/digits"
 )
 
 const (
@@ -34,20 +35,14 @@ func main() {
 }
 
 func run() error {
-	images, held, err := digits.Load()
-	if err != nil {
-		return err
-	}
+	images, held := digits.Load()
 	backend, err := simplego.New("")
 	if err != nil {
 		return err
 	}
 	theirs := newTraining(backend, images, "optimizers.RMSProp", optimizers.RMSProp().Done())
 	ours := newTraining(backend, images, "gomlxkernel", gomlxkernel.New(kernel.GoMLX()))
-	// A training that computes its gradients and leaves it at that, to compare with.
-	still := gomlxkernel.New(kernel.GoMLX())
-	still.ByHand = true
-	idle := newTraining(backend, images, "", still)
+	idle := newTraining(backend, images, "", gradientsOnly{}) // to compare with
 
 	// By turns, so that what else the machine does slows all of them.
 	for range epochs {
@@ -83,8 +78,9 @@ func newTraining(backend backends.Backend, images *digits.Set, name string, opt 
 	ctx := context.New()
 	trainer := train.NewTrainer(backend, ctx, network, losses.SparseCategoricalCrossEntropyLogits, opt, nil, nil)
 	t := &training{digits.Training{Name: name}, backend, ctx, train.NewLoop(trainer), &batches{set: images}, nil}
-	if ours, ok := opt.(*gomlxkernel.Optimizer); ok && !ours.ByHand {
-		ours.AttachTo(t.loop)
+	gomlxkernel.Attach(opt, t.loop)
+	if opt == (gradientsOnly{}) {
+		trainer.OnExecCreation(func(exec *context.Exec, _ train.GraphType) { exec.SetNodeLogger(free) })
 	}
 	t.loop.OnStep("loss", 0, func(_ *train.Loop, metrics []*tensors.Tensor) error {
 		t.Losses[len(t.Losses)-1] += float64(tensors.ToScalar[float32](metrics[0]))
@@ -92,6 +88,24 @@ func newTraining(backend backends.Backend, images *digits.Set, name string, opt 
 	})
 	return t
 }
+
+// gradientsOnly is an optimizer that computes the gradients and takes no step.
+type gradientsOnly struct{}
+
+func (gradientsOnly) UpdateGraph(ctx *context.Context, _ *graph.Graph, loss *graph.Node) {
+	for _, gradient := range ctx.BuildTrainableVariablesGradientsGraph(loss) {
+		gradient.SetLogged("gradient") // which makes it a result of the graph
+	}
+}
+
+// free is a logger that frees the gradients.
+func free(_ *graph.Graph, _ []string, values []*tensors.Tensor, _ []graph.NodeId) {
+	for _, t := range values {
+		t.MustFinalizeAll()
+	}
+}
+
+func (gradientsOnly) Clear(*context.Context) error { return nil }
 
 // epoch trains for one.
 func (t *training) epoch() error {
@@ -111,10 +125,11 @@ func (t *training) time() time.Duration {
 
 // accuracy is the share of images whose digit gets the highest score.
 func (t *training) accuracy(set *digits.Set) (float64, error) {
-	images, _ := batchTensors(set)
+	all := set.All()
+	images, _ := batchTensors(all)
 	scores, err := context.ExecOnce(t.backend, t.ctx.Reuse(), scores, images)
 	if err != nil {
 		return 0, err
 	}
-	return set.Accuracy(tensors.MustCopyFlatData[float32](scores)), nil
+	return all.Accuracy(tensors.MustCopyFlatData[float32](scores)), nil
 }

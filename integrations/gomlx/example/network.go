@@ -9,7 +9,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 	"github.com/gomlx/gomlx/pkg/ml/context"
 
-	"github.com/seed57504d97/kernel/integrations/internal/digits"
+	"github.com/seed57504d97/kernel/internal/digits"
 )
 
 const hidden = 64
@@ -38,7 +38,7 @@ func scores(ctx *context.Context, images *graph.Node) *graph.Node {
 type batches struct {
 	set   *digits.Set
 	epoch int
-	next  func() (*digits.Set, bool) // of the epoch; nil before its first
+	next  func() (*digits.Batch, bool) // of the epoch; nil before its first
 }
 
 func (*batches) Name() string { return "digits" }
@@ -62,7 +62,7 @@ func (b *batches) Yield() (spec any, inputs, labels []*tensors.Tensor, err error
 }
 
 // batchTensors returns the images, a row each, and the labels.
-func batchTensors(set *digits.Set) (images, labels *tensors.Tensor) {
+func batchTensors(set *digits.Batch) (images, labels *tensors.Tensor) {
 	n := len(set.Labels)
 	return tensors.FromFlatDataAndDimensions(set.Images, n, digits.Pixels), tensors.FromFlatDataAndDimensions(set.Labels, n, 1)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/seed57504d97/kernel"
 	gorgoniakernel "github.com/seed57504d97/kernel/integrations/gorgonia"
-	"github.com/seed57504d97/kernel/integrations/internal/digits"
+	"github.com/seed57504d97/kernel/internal/digits"
 	"gorgonia.org/gorgonia"
 )
 
@@ -31,7 +31,7 @@ func run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ours, err := train(newWeights(), gorgoniakernel.FromGorgonia(), 0, epochs)
+	ours, err := train(newWeights(), gorgoniakernel.FromGorgonia().AsSolver(), 0, epochs)
 	if err != nil {
 		return err
 	}
@@ -42,10 +42,7 @@ func run(stdout io.Writer) error {
 
 // train trains the network with the weights w, in epochs from first to before last.
 func train(w *weights, solver gorgonia.Solver, first, last int) (*digits.Training, error) {
-	images, held, err := digits.Load()
-	if err != nil {
-		return nil, err
-	}
+	images, held := digits.Load()
 	n, err := newNetwork(w, batch, true)
 	if err != nil {
 		return nil, err
@@ -75,9 +72,10 @@ func train(w *weights, solver gorgonia.Solver, first, last int) (*digits.Trainin
 		return nil, err
 	}
 	defer test.vm.Close()
-	if err := test.run(held); err != nil {
+	all := held.All()
+	if err := test.run(all); err != nil {
 		return nil, err
 	}
-	t.Accuracy = held.Accuracy(test.p.Data().([]float32))
+	t.Accuracy = all.Accuracy(test.p.Data().([]float32))
 	return t, nil
 }

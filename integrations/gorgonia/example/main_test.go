@@ -11,7 +11,7 @@ import (
 
 	"github.com/seed57504d97/kernel"
 	gorgoniakernel "github.com/seed57504d97/kernel/integrations/gorgonia"
-	"github.com/seed57504d97/kernel/integrations/internal/digits"
+	"github.com/seed57504d97/kernel/internal/digits"
 	"gorgonia.org/gorgonia"
 )
 
@@ -36,12 +36,12 @@ func (w *weights) tensors() [][]float32 {
 	return [][]float32{w.w1.Float32s(), w.b1.Float32s(), w.w2.Float32s(), w.b2.Float32s()}
 }
 
-// equal tells whether two networks have the same bits, and no NaN.
+// equal reports whether two networks have the same bits, and no NaN.
 func equal(a, b *weights) bool { return slices.Equal(a.elements(), b.elements()) }
 
 func TestSideBySide(t *testing.T) {
 	theirs := mustTrain(t, newWeights(), gorgonia.NewRMSPropSolver(), 0, epochs)
-	ours := mustTrain(t, newWeights(), gorgoniakernel.FromGorgonia(), 0, epochs)
+	ours := mustTrain(t, newWeights(), gorgoniakernel.FromGorgonia().AsSolver(), 0, epochs)
 	most := 0.0
 	for epoch := range epochs {
 		d := math.Abs(theirs.Losses[epoch] - ours.Losses[epoch])
@@ -77,7 +77,7 @@ func TestImplementations(t *testing.T) {
 	before := kernel.ISA()
 	t.Cleanup(func() { kernel.SetISA(before) })
 	want := newWeights()
-	mustTrain(t, want, gorgoniakernel.FromGorgonia(gorgoniakernel.WithWorkers(1)), 0, epochs)
+	mustTrain(t, want, gorgoniakernel.FromGorgonia(gorgoniakernel.WithWorkers(1)).AsSolver(), 0, epochs)
 	if equal(want, newWeights()) {
 		t.Fatal("the weights have not moved, or are NaN")
 	}
@@ -87,7 +87,7 @@ func TestImplementations(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := newWeights()
-			mustTrain(t, w, gorgoniakernel.FromGorgonia(gorgoniakernel.WithWorkers(2)), 0, epochs)
+			mustTrain(t, w, gorgoniakernel.FromGorgonia(gorgoniakernel.WithWorkers(2)).AsSolver(), 0, epochs)
 			if !equal(w, want) {
 				t.Error("other weights than with " + before)
 			}
@@ -100,10 +100,10 @@ func TestImplementations(t *testing.T) {
 func TestResume(t *testing.T) {
 	rmsprop := kernel.RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-4, Momentum: 0.9, Centered: true, BiasCorrection: true}
 	want := newWeights()
-	mustTrain(t, want, gorgoniakernel.New(rmsprop), 0, 6)
+	mustTrain(t, want, gorgoniakernel.New(rmsprop).AsSolver(), 0, 6)
 
 	w, solver := newWeights(), gorgoniakernel.New(rmsprop)
-	mustTrain(t, w, solver, 0, 3)
+	mustTrain(t, w, solver.AsSolver(), 0, 3)
 	var saved bytes.Buffer
 	encoder := gob.NewEncoder(&saved)
 	if err := encoder.Encode(w.tensors()); err != nil {
@@ -125,7 +125,7 @@ func TestResume(t *testing.T) {
 	if err := decoder.Decode(&solver.States); err != nil {
 		t.Fatal(err)
 	}
-	mustTrain(t, w, solver, 3, 6)
+	mustTrain(t, w, solver.AsSolver(), 3, 6)
 	if !equal(w, want) {
 		t.Error("resumed, the training ends in other weights")
 	}
@@ -141,7 +141,7 @@ func BenchmarkTraining(b *testing.B) {
 		solver func() gorgonia.Solver
 	}{
 		{"gorgonia", func() gorgonia.Solver { return gorgonia.NewRMSPropSolver() }},
-		{"kernel", func() gorgonia.Solver { return gorgoniakernel.FromGorgonia() }},
+		{"kernel", func() gorgonia.Solver { return gorgoniakernel.FromGorgonia().AsSolver() }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			var all digits.Training

@@ -3,7 +3,7 @@ package main
 import (
 	"math/rand/v2"
 
-	"github.com/seed57504d97/kernel/integrations/internal/digits"
+	"github.com/seed57504d97/kernel/internal/digits"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
@@ -35,7 +35,7 @@ type network struct {
 }
 
 // newNetwork returns a network with the weights w, which it shares with all
-// others that have them. One for training computes gradients, too.
+// others that have them. A network for training also computes gradients.
 func newNetwork(w *weights, images int, training bool) (*network, error) {
 	g := gorgonia.NewGraph()
 	n := &network{
@@ -68,7 +68,7 @@ func newNetwork(w *weights, images int, training bool) (*network, error) {
 
 // run computes loss and p and, in a network for training, adds the gradients to
 // those that the learnables have.
-func (n *network) run(set *digits.Set) error {
+func (n *network) run(set *digits.Batch) error {
 	y := make([]float32, len(set.Labels)*digits.Classes)
 	for i, label := range set.Labels {
 		y[i*digits.Classes+int(label)] = 1

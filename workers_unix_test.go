@@ -1,0 +1,33 @@
+//go:build unix
+
+package kernel
+
+import (
+	"runtime/debug"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A fault in a gradient, whoever's share it is in, is a panic of the caller, if the
+// caller wants it so. Nothing is written from then on, and the next step works.
+func TestOptimizerFault(t *testing.T) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	const n = 64 * share
+	grad := forbiddenEnd(t, n)
+	for _, clip := range []float64{0, 1} {
+		for range 10 {
+			params := []Param{{Theta: make([]float32, len(grad)), Grad: grad}}
+			opt := &Optimizer{Options: Keras(), Workers: 4, ClipNorm: clip}
+			if recovered(func() { opt.Step(params) }) == nil {
+				t.Fatal("no fault")
+			}
+			theta, s := slices.Clone(params[0].Theta), slices.Clone(params[0].State.MeanSquare)
+			time.Sleep(time.Millisecond)
+			requireSame(t, "theta after the fault", params[0].Theta, theta)
+			requireSame(t, "s after the fault", params[0].State.MeanSquare, s)
+			params[0].Grad = make([]float32, len(grad))
+			mustStep(t, opt, params)
+		}
+	}
+}
