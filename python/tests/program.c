@@ -586,8 +586,15 @@ static void test_fork(kernel_optimizer optimizer) {
 
 static volatile sig_atomic_t seen;
 
+/* Two of them, for what a goroutine's stack of some KiB and a signal stack of 32 have room for. */
 static void handler(int sig) {
-	volatile char large[16384]; /* a goroutine's stack begins with 8 KiB */
+	volatile char large[16384];
+	memset((char *)large, sig, sizeof large);
+	seen++;
+}
+
+static void large_handler(int sig) {
+	volatile char large[1 << 20];
 	memset((char *)large, sig, sizeof large);
 	seen++;
 }
@@ -598,14 +605,16 @@ static int test_signals(void) {
 	kernel_settings settings = {.workers = 2};
 	kernel_tensor t = {numbers(LARGE, 1), numbers(LARGE, 1), numbers(LARGE, 0), NULL, NULL, NULL, LARGE, 0};
 	kernel_optimizer optimizer = kernel_optimizer_new();
-	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	struct sigaction action = {.sa_flags = SA_RESTART};
 	struct itimerval often = {{0, 1000}, {0, 1000}};
 	sigset_t before, after;
 	for (int i = 0; i < 400; i++) {
 		if (i == 5) { /* after Go was loaded */
 			static const int sigs[] = {SIGPROF, SIGALRM, SIGVTALRM, SIGCHLD, SIGUSR1, SIGTERM};
-			for (size_t k = 0; k < sizeof sigs / sizeof *sigs; k++)
+			for (size_t k = 0; k < sizeof sigs / sizeof *sigs; k++) {
+				action.sa_handler = sigs[k] == SIGPROF || sigs[k] == SIGCHLD ? handler : large_handler;
 				CHECK(sigaction(sigs[k], &action, NULL) == 0);
+			}
 			CHECK(setitimer(ITIMER_PROF, &often, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0 &&
 			      setitimer(ITIMER_VIRTUAL, &often, NULL) == 0);
 		}
