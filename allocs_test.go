@@ -23,7 +23,7 @@ func TestAllocs(t *testing.T) {
 				var theta, grad, s, meanGrad, b [100]float32
 				Update(theta[:], grad[:], s[:], float32(0.1), 0.9, 1e-7)
 				onStack := State{MeanSquare: s[:]}
-				if m.Centered {
+				if m.Centered || m.FirstMoment != 0 {
 					onStack.MeanGrad = meanGrad[:]
 				}
 				if m.Momentum != 0 {

@@ -48,12 +48,13 @@ func below(x, k, least float64) bool {
 	return x == x && (k == 0 || math.Abs(x) < normal || fl(math.Abs(k*x)) < least)
 }
 
-// oracle takes the step on theta, grad, s, m and b of one element. A step too small
+// definition computes the step on theta, grad, s, m and b of one element. A step too small
 // to matter may be subnormal, and theta.
-func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesPerTensor]float32) {
+func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [slicesPerTensor]float32) {
 	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
+	first, cFirst := fl(o.FirstMoment), fl(1-o.FirstMoment)
 	if o.BiasCorrection { // the first step forgets what was
-		rho, c = 0, 1
+		rho, c, first, cFirst = 0, 1, 0, 1
 	}
 	flush := func(x, k, least float64) float64 {
 		if below(x, k, least) {
@@ -105,6 +106,13 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 		}
 	}
 
+	if o.FirstMoment != 0 {
+		m = r.add(r.times(first, flush(m, first, normal)), r.times(cFirst, g))
+		if g = m; math.Abs(g) < 1.0/(1<<63) {
+			g = 0
+		}
+	}
+
 	var d float64
 	if o.EpsOutside {
 		d = fl(r.sqrt(v) + eps)
@@ -114,6 +122,8 @@ func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesP
 	var u float64
 	switch {
 	case g == 0: // and not lr/0*0
+	case o.FirstMoment != 0 && !o.LROutside && lr/d > 1.0/(1<<63): // else it is too small to matter
+		u = r.mul(fl(lr/d), g)
 	case o.LROutside:
 		u = fl(fl(1/d) * g)
 	default:
@@ -167,7 +177,7 @@ func TestNoSubnormals(t *testing.T) {
 	r := random(t, 41)
 	take := func(t *testing.T, o *RMSProp, where any, in [slicesPerTensor]float32) [slicesPerTensor]float32 {
 		var round rounding
-		out := o.oracle(&round, in)
+		out := o.definition(&round, in)
 		if round.subnormal != "" {
 			t.Fatalf("%+v, %v, of %g: %s", *o, where, in, round.subnormal)
 		}
@@ -277,4 +287,28 @@ func testNoSubnormals(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Nor does SumSquares meet one, where the CPU may need microcode for it.
+func TestNoSubnormalsInSumSquares(t *testing.T) {
+	if !fpflags.Known {
+		t.Skip("this CPU's flags are not known")
+	}
+	x := make([]float32, 2*normBlock+37)
+	r := random(t, 44)
+	for i := range x {
+		x[i] = math.Float32frombits(uint32(r.next()) & 0x807fffff)
+	}
+	forEachSum(t, func(t *testing.T) {
+		if ISA() == "generic" || ISA() == "avx2" && !looksForSubnormals() {
+			t.Skip("it looks for none: the CPU needs no microcode, or looking would take longer")
+		}
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for _, n := range []int{1, 15, 16, 100, len(x)} {
+			if met := fpflags.Subnormal(func() { SumSquares(x[:n]) }); met && fpflags.Subnormal(func() { SumSquares(x[:n]) }) {
+				t.Errorf("%d elements: a subnormal number was met", n)
+			}
+		}
+	})
 }

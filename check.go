@@ -185,6 +185,12 @@ func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
 	e = e.rate("LR", r.LR)
 	e = e.share("Rho", r.Rho)
 	e = e.finite("Eps", r.Eps)
+	if !isMomentum(r.FirstMoment) {
+		e = e.addNumber("FirstMoment", r.FirstMoment, "a number in [0, 1), also in float32")
+	}
+	if r.FirstMoment != 0 && (r.Centered || r.Momentum != 0) {
+		e = e.addNumber("FirstMoment", r.FirstMoment, "0 with Centered or Momentum, which it excludes")
+	}
 	if !isMomentum(r.Momentum) {
 		e = e.addNumber("Momentum", r.Momentum, "a number in [0, 1), also in float32")
 	}
@@ -236,7 +242,9 @@ func (r *RMSProp) checkState(e *ArgumentError, st *State, n int, names *tensorNa
 	if m := len(st.MeanGrad); m != n && meanGrad || m != 0 && !meanGrad {
 		e = e.addf(names.slice(3), Length(m), "%s", r.wantMeanGrad(n, names))
 	}
-	if b := len(st.MomentumBuffer); b != n && (b != 0 || momentumBuffer) {
+	if b := len(st.MomentumBuffer); b != 0 && r.FirstMoment != 0 {
+		e = e.addf(names.slice(4), Length(b), "0 with FirstMoment; Adapt takes it away")
+	} else if b != n && (b != 0 || momentumBuffer) {
 		e = e.addf(names.slice(4), Length(b), "%d (len(%s)) with Momentum = %v%s", n, names.theta, r.Momentum, adapts(b == 0))
 	}
 	return e
@@ -246,7 +254,10 @@ func (r *RMSProp) wantMeanGrad(n int, names *tensorNames) string {
 	if r.Centered {
 		return fmt.Sprintf("%d (len(%s)) with Centered", n, names.theta)
 	}
-	return "0 without Centered"
+	if r.FirstMoment != 0 {
+		return fmt.Sprintf("%d (len(%s)) with FirstMoment", n, names.theta)
+	}
+	return "0 without Centered and FirstMoment"
 }
 
 // adapts says how a slice that is missing, or in the way, is put right.

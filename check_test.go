@@ -159,7 +159,7 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.b = nil }, "len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered" +
 			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
-		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered"},
+		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered and FirstMoment"},
 		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0"},
 		{func(c *call) { c.step = -1 }, "st.Step = -1, want 0 or more"},
 		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},

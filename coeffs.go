@@ -18,6 +18,8 @@ type coeffs struct {
 	clip       float32 // the gradient's limit in magnitude (with optionClipped)
 	negClip    float32 // -clip
 	decay      float32 // L2 decay, added to the gradient (with optionL2)
+	first      float32 // FirstMoment (in layoutFirstMoment)
+	cFirst     float32 // 1 - first
 	mu         float32 // momentum (in the layouts that have a momentum buffer)
 	lrOutside  float32 // lr where it stays outside the momentum buffer (with optionLROutside)
 	lrDecay    float32 // lr*decay (with optionDecoupled)
@@ -27,22 +29,25 @@ type coeffs struct {
 	minDecay  threshold // W: of theta before decay
 	minGrad   threshold // T: of the gradient
 	minMean   threshold // S: of s and m
+	minFirst  threshold // F: of m as a first moment
 	minBuffer threshold // B: of b
 	minUpdate threshold // L: of the update before lrOutside, with a momentum buffer
 	minTheta  threshold // D: of theta before lrDecay
 
-	options uint32 // option… below
+	options     uint32 // option… below
+	firstMoment bool   // m is the first moment
 }
 
 // A layout is the set of arrays that a step works on, beside theta, grad and s.
 type layout uint32
 
 const (
-	layoutMomentum layout = 1 << iota // b
-	layoutCentered                    // m
+	layoutMomentum    layout = 1 << iota // b
+	layoutCentered                       // m
+	layoutFirstMoment                    // m, as Adam has it; alone
 
 	layoutPlain layout = 0
-	layouts            = layoutCentered << 1
+	layouts            = layoutFirstMoment + 1
 )
 
 // The options that have a step of their own, which is left out where they are
@@ -164,12 +169,11 @@ func (k *coeffs) roundUpdate(lr, rho, eps float64) {
 	k.minMean = thresholdOf(k.rho, &lastMean, reachMean)
 }
 
-// round sets k to the numbers of a valid o. factor multiplies the gradient besides
-// what LossScale divides it by. rho takes the place of o.Rho, for bias
-// correction. k is set in place: to hand it on by value costs short calls some
-// 45 ns.
-func (k *coeffs) round(o *RMSProp, factor, rho float64) {
-	k.roundUpdate(o.LR, rho, o.Eps)
+// round sets k to the numbers of a valid o for step t = 1, 2, … of a state. factor also
+// multiplies the gradient, besides what LossScale divides it by. k is set in place: to
+// return it by value costs short calls some 45 ns.
+func (k *coeffs) round(o *RMSProp, factor float64, t int) {
+	k.roundUpdate(o.LR, o.shareAt(o.Rho, t), o.Eps)
 	if o.EpsOutside {
 		k.options, k.eps, k.epsOutside = optionEpsOutside, 0, float32(o.Eps)
 	}
@@ -209,6 +213,11 @@ func (k *coeffs) round(o *RMSProp, factor, rho float64) {
 	if o.Nesterov {
 		k.options |= optionNesterov
 	}
+	if k.firstMoment = o.FirstMoment != 0; k.firstMoment {
+		first := o.shareAt(o.FirstMoment, t)
+		k.first, k.cFirst = float32(first), float32(1-first)
+		k.minFirst = reach(k.first, minNormal)
+	}
 	k.mu = float32(o.Momentum)
 	k.minBuffer = reach(k.mu, minNormal)
 	k.options |= k.masked(o.Centered)
@@ -216,10 +225,10 @@ func (k *coeffs) round(o *RMSProp, factor, rho float64) {
 
 // masked is optionMasked where lr/d need not be finite though the gradient is 0:
 // with an eps inside d is 2^-63 or more, and lr at most 2^64; outside, eps may be 0
-// or nearly so. A mean of the gradient may be NaN, and so v; s is NaN only if the
-// gradient is.
+// or nearly so. A mean of the gradient may be NaN, and so v. s is NaN only if the gradient
+// is, or if c is 0 and grad² infinite: a first moment may be 0 then.
 func (k *coeffs) masked(centered bool) uint32 {
-	if centered || k.options&optionEpsOutside != 0 && !(k.lr/k.epsOutside <= math.MaxFloat32) {
+	if centered || k.firstMoment && k.c == 0 || k.options&optionEpsOutside != 0 && !(k.lr/k.epsOutside <= math.MaxFloat32) {
 		return optionMasked
 	}
 	return 0
@@ -233,7 +242,11 @@ func (k *coeffs) call(theta, grad []float32, st *State) (c call) {
 	if c.b != nil { // it is kept though momentum be 0
 		c.layout |= layoutMomentum
 	}
-	if c.m != nil {
+	switch {
+	case c.m == nil:
+	case k.firstMoment:
+		c.layout |= layoutFirstMoment
+	default:
 		c.layout |= layoutCentered
 	}
 	return c

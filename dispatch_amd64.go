@@ -51,6 +51,9 @@ func updateCenteredAVX512(c *call)
 func updateCenteredMomentumAVX512(c *call)
 
 //go:noescape
+func updateFirstMomentAVX512(c *call)
+
+//go:noescape
 func updatePlainAVX2(c *call)
 
 //go:noescape
@@ -61,6 +64,9 @@ func updateCenteredAVX2(c *call)
 
 //go:noescape
 func updateCenteredMomentumAVX2(c *call)
+
+//go:noescape
+func updateFirstMomentAVX2(c *call)
 
 // runChunk computes the step on all that c has left. What assembly leaves is computed in
 // Go. It must not be inlined: the stack check at its start is where the goroutine can be
@@ -92,8 +98,10 @@ func updateAVX512(c *call) {
 		updateMomentumAVX512(c)
 	case layoutCentered:
 		updateCenteredAVX512(c)
-	default:
+	case layoutCentered | layoutMomentum:
 		updateCenteredMomentumAVX512(c)
+	default:
+		updateFirstMomentAVX512(c)
 	}
 }
 
@@ -105,8 +113,10 @@ func updateAVX2(c *call) {
 		updateMomentumAVX2(c)
 	case layoutCentered:
 		updateCenteredAVX2(c)
-	default:
+	case layoutCentered | layoutMomentum:
 		updateCenteredMomentumAVX2(c)
+	default:
+		updateFirstMomentAVX2(c)
 	}
 }
 

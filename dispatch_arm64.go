@@ -23,6 +23,9 @@ func updateCenteredNEON(c *call)
 //go:noescape
 func updateCenteredMomentumNEON(c *call)
 
+//go:noescape
+func updateFirstMomentNEON(c *call)
+
 // runChunk computes the step on all that c has left. What the assembly leaves is computed
 // in Go. It must not be inlined: the stack check at its start is where the goroutine can
 // be preempted between two chunks.
@@ -48,8 +51,10 @@ func updateNEON(c *call) {
 		updateMomentumNEON(c)
 	case layoutCentered:
 		updateCenteredNEON(c)
-	default:
+	case layoutCentered | layoutMomentum:
 		updateCenteredMomentumNEON(c)
+	default:
+		updateFirstMomentNEON(c)
 	}
 }
 

@@ -31,7 +31,7 @@ func FuzzUpdate(f *testing.F) {
 			}
 			cuts := []byte{byte(r.intn(9)), 0, byte(r.intn(40))}
 			// 97 is prime to 256, the number of sets of options.
-			f.Add(data, cuts, uint32(r.next()), uint16(i*97)&0xff, 0.001, 0.9, 1e-7, 0.9, 0.01, 0.5)
+			f.Add(data, cuts, uint32(r.next()), uint16(i*97)&0xff|uint16(i%3/2)<<9, 0.001, 0.9, 1e-7, 0.9, 0.01, 0.5)
 			o := numbers[i%len(numbers)]
 			f.Add(data, cuts, uint32(r.next()), byUpdateOption, o.LR, o.Rho, o.Eps, 0.0, 0.0, 0.0)
 		}
@@ -53,11 +53,14 @@ func FuzzUpdate(f *testing.F) {
 			if on(7) {
 				v.ClipValue = decay
 			}
+			if on(9) {
+				v.FirstMoment, v.Centered, v.Momentum = momentum, false, 0
+			}
 		}
 		input := func() (d tensorData) {
 			n := len(data) / (4 * slicesPerTensor)
 			for j := range sliceNames {
-				if j == 3 && !v.Centered || j == 4 && v.Momentum == 0 {
+				if j == 3 && !v.Centered && v.FirstMoment == 0 || j == 4 && v.Momentum == 0 {
 					continue
 				}
 				offset := int(offsets >> (4 * j) & 15)

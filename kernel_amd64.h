@@ -1,4 +1,4 @@
-// The body of an AVX2 kernel. CENTERED and MOMENTUM are WITH or WITHOUT.
+// The body of an AVX2 kernel. ADAM, CENTERED and MOMENTUM are WITH or WITHOUT.
 
 	MOVQ c+0(FP), CALL
 	ARGUMENTS

@@ -88,6 +88,17 @@ WORDS8(·belowRoot, $0x1fffffff) // the float32 below 2^-63
 	VADDPS  T, v, v              \
 	VMOVUPS v, at(S)
 
+#define FIRST_MOMENT(at, g, v, a) \
+	VMOVUPS  at(M), a             \
+	KEEP(NUM1, a)                 \
+	VMULPS   NUM2, a, a           \
+	VMULPS   NUM3, g, g           \
+	VADDPS   g, a, g              \
+	VMOVUPS  g, at(M)             \
+	VANDPS   ·abs(SB), g, T       \
+	VPCMPGTD ·belowRoot(SB), T, T \
+	VANDPS   T, g, g
+
 // MEAN_GRADIENT uses the coefficients of MEAN_SQUARE.
 #define MEAN_GRADIENT(at, g, v, a) \
 	VMOVUPS at(M), a   \
@@ -175,6 +186,7 @@ WORDS8(·belowRoot, $0x1fffffff) // the float32 below 2^-63
 	VSUBPS  v, a, a \
 	VMOVUPS a, at(THETA)
 
+#define ADAM WITHOUT
 #define CENTERED WITHOUT
 #define MOMENTUM WITHOUT
 // func updatePlainAVX2(c *call)
@@ -197,4 +209,12 @@ TEXT ·updateCenteredMomentumAVX2(SB), NOSPLIT, $0-8
 #define MOMENTUM WITHOUT
 // func updateCenteredAVX2(c *call)
 TEXT ·updateCenteredAVX2(SB), NOSPLIT, $0-8
+#include "kernel_amd64.h"
+
+#undef ADAM
+#define ADAM WITH
+#undef CENTERED
+#define CENTERED WITHOUT
+// func updateFirstMomentAVX2(c *call)
+TEXT ·updateFirstMomentAVX2(SB), NOSPLIT, $0-8
 #include "kernel_amd64.h"

@@ -1,4 +1,4 @@
-// The body of a NEON kernel. CENTERED and MOMENTUM are WITH or WITHOUT.
+// The body of a NEON kernel. ADAM, CENTERED and MOMENTUM are WITH or WITHOUT.
 
 	MOVD c+0(FP), CALL
 	MOVD call_coeffs(CALL), COEFFS
@@ -6,6 +6,7 @@
 	ARRAY(call_theta, R0)
 	ARRAY(call_grad, R1)
 	ARRAY(call_s, R2)
+	ADAM(ARRAY(call_m, R3))
 	CENTERED(ARRAY(call_m, R3))
 	MOMENTUM(ARRAY(call_b, R4))
 	MOVD call_n(CALL), N

@@ -112,6 +112,15 @@ off:
 	FADD(v, v, t)     \
 	STR(v, S, at)
 
+#define FIRST_MOMENT(at, g, v, a, t) \
+	LDR(a, M, at)    \
+	KEEP(NUM1, a, t) \
+	FMUL(a, NUM2, a) \
+	FMUL(g, NUM3, g) \
+	FADD(g, a, g)    \
+	STR(g, M, at)    \
+	KEEP(MIN_ROOT, g, t)
+
 // MEAN_GRADIENT uses the coefficients of MEAN_SQUARE.
 #define MEAN_GRADIENT(at, g, v, a, t) \
 	LDR(a, M, at)    \
@@ -183,6 +192,7 @@ off:
 	FSUB(a, a, v) \
 	STR(a, THETA, at)
 
+#define ADAM WITHOUT
 #define CENTERED WITHOUT
 #define MOMENTUM WITHOUT
 // func updatePlainNEON(c *call)
@@ -205,4 +215,12 @@ TEXT ·updateCenteredMomentumNEON(SB), NOSPLIT, $0-8
 #define MOMENTUM WITHOUT
 // func updateCenteredNEON(c *call)
 TEXT ·updateCenteredNEON(SB), NOSPLIT, $0-8
+#include "kernel_arm64.h"
+
+#undef ADAM
+#define ADAM WITH
+#undef CENTERED
+#define CENTERED WITHOUT
+// func updateFirstMomentNEON(c *call)
+TEXT ·updateFirstMomentNEON(SB), NOSPLIT, $0-8
 #include "kernel_arm64.h"

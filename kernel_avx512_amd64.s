@@ -119,6 +119,16 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 	VADDPS   t, v, v                    \
 	STORE(v, at, S)
 
+// FIRST_MOMENT: from here on, live are the lanes whose m moves theta.
+#define FIRST_MOMENT(LOAD, STORE, at, g, v, a, t, live) \
+	LOAD(at, M, a)                                 \
+	KEPT(coeffs_minFirst(COEFFS), a, t, SOME)      \
+	VMULPS.BCST.Z coeffs_first(COEFFS), a, SOME, a \
+	VMULPS.BCST.Z coeffs_cFirst(COEFFS), g, live, g \
+	VADDPS        g, a, g                          \
+	STORE(g, at, M)                                \
+	KEPT(·minRoot(SB), g, t, live)
+
 #define MEAN_GRADIENT(LOAD, STORE, at, g, v, a, t, live) \
 	LOAD(at, M, a)                           \
 	KEPT(coeffs_minMean(COEFFS), a, t, SOME) \
@@ -221,6 +231,7 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 	VFNMADD213PS   LR2, a, v \
 	VFMADD213PS.Z  a, h, finite, v
 
+#define ADAM WITHOUT
 #define CENTERED WITHOUT
 #define MOMENTUM WITHOUT
 // func updatePlainAVX512(c *call)
@@ -243,4 +254,12 @@ TEXT ·updateCenteredMomentumAVX512(SB), NOSPLIT, $0-8
 #define MOMENTUM WITHOUT
 // func updateCenteredAVX512(c *call)
 TEXT ·updateCenteredAVX512(SB), NOSPLIT, $0-8
+#include "kernel_avx512_amd64.h"
+
+#undef ADAM
+#define ADAM WITH
+#undef CENTERED
+#define CENTERED WITHOUT
+// func updateFirstMomentAVX512(c *call)
+TEXT ·updateFirstMomentAVX512(SB), NOSPLIT, $0-8
 #include "kernel_avx512_amd64.h"

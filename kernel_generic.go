@@ -41,8 +41,14 @@ func updateGeneric(c *call) {
 		si = float32(k.rho*si) + float32(k.c*float32(g*g))
 		s[i] = si
 
+		if c.layout == layoutFirstMoment {
+			mi := float32(k.first*k.minFirst.flush(m[i])) + float32(k.cFirst*g)
+			m[i] = mi
+			g = thresholdAt(minRoot).flush(mi)
+			live = g != 0
+		}
 		v := si
-		if len(m) != 0 {
+		if c.layout&layoutCentered != 0 {
 			mi := float32(k.rho*k.minMean.flush(m[i])) + float32(k.c*g)
 			m[i] = mi
 			square := thresholdAt(minRoot).flush(mi)

@@ -7,7 +7,8 @@
 //	a  the element of another array: m, b, at last theta
 //
 // EACH applies a step to every vector of a block. A layout runs its steps WITH or
-// WITHOUT those of the mean gradient (CENTERED) and of the momentum buffer (MOMENTUM).
+// WITHOUT those of the first moment (ADAM), of the variance (CENTERED) and of the momentum
+// buffer (MOMENTUM).
 // WHERE skips the steps of an option that is off: one branch a block, which always goes
 // the same way, to the label given last. USE loads a coefficient into a register for the
 // steps after it, in the instruction sets that have too few registers to hold them all.
@@ -19,6 +20,7 @@
 #define ARRAYS(DO, n) \
 	DO(n, GRAD)        \
 	DO(n, S)           \
+	ADAM(DO(n, M))     \
 	CENTERED(DO(n, M)) \
 	MOMENTUM(DO(n, B)) \
 	DO(n, THETA)
@@ -35,6 +37,7 @@
 	USE(coeffs_rho, NUM2)         \
 	USE(coeffs_c, NUM3)           \
 	EACH(MEAN_SQUARE)             \ // s = rho*(s >= minMean ? s : 0) + c*g², v = s
+	ADAM(USE(coeffs_minFirst, NUM1); USE(coeffs_first, NUM2); USE(coeffs_cFirst, NUM3); EACH(FIRST_MOMENT)) \ // m = first*(|m| < minFirst ? 0 : m) + cFirst*g, g = |m| < 2^-63 ? 0 : m
 	CENTERED(EACH(MEAN_GRADIENT)) \ // m = rho*(|m| < minMean ? 0 : m) + c*g, a = m
 	CENTERED(EACH(VARIANCE))      \ // v = s - (|m| < 2^-63 ? 0 : m)², 0 where that is below 2^-126
 	WHERE(const_optionEpsInside, USE(coeffs_eps, NUM1); EACH(ADD_EPS), outside) // v = v + eps

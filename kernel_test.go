@@ -16,7 +16,7 @@ import (
 
 // The generic code against the definition, of which every other implementation is
 // compared with the generic code.
-func TestOracle(t *testing.T) {
+func TestDefinition(t *testing.T) {
 	r := random(t, 1)
 	for _, v := range variants {
 		d := r.values(&v.RMSProp)
@@ -32,7 +32,7 @@ func TestOracle(t *testing.T) {
 		}
 		for i := range d.theta {
 			in, out := at(d, i), at(got, i)
-			want := v.oracle(new(rounding), in)
+			want := v.definition(new(rounding), in)
 			for j := range out {
 				if !same(out[j], want[j]) {
 					t.Fatalf("%v, of %g: %s = %g, want %g", v, in, sliceNames[j], out[j], want[j])
@@ -183,7 +183,7 @@ func TestFloatTypes(t *testing.T) {
 		Update(theta32, grad, s32, lr, rho, eps)
 		// As float64, float32(0.999) is another number than 0.999, and so is its 1 - rho.
 		o := RMSProp{LR: float64(lr), Rho: float64(rho), Eps: float64(eps)}
-		want := o.oracle(new(rounding), [slicesPerTensor]float32{1, 0.1, 0.5})
+		want := o.definition(new(rounding), [slicesPerTensor]float32{1, 0.1, 0.5})
 		if theta32[0] != want[0] || s32[0] != want[2] {
 			t.Errorf("float32: theta = %g, s = %g, want %g, %g", theta32[0], s32[0], want[0], want[2])
 		}
@@ -215,15 +215,25 @@ func goldenSums() string {
 			golden = append(golden, variant{o, byMethod})
 		}
 	}
+	for _, o := range []RMSProp{Adam(), AdamW()} {
+		golden = append(golden, variant{o, byMethod})
+		o.BiasCorrection, o.EpsOutside, o.Maximize, o.LossScale = false, false, true, 2
+		golden = append(golden, variant{o, byMethod})
+	}
 	var out strings.Builder
 	const n, steps = 1009, 100
 	for _, v := range golden {
 		d, unused := v.allocate(n), v.allocate(n)
 		r := generator(2012)
 		r.ordinary(d.theta, unused.grad, d.s)
+		st := d.state()
 		for range steps {
 			r.ordinary(unused.theta, d.grad, unused.s)
-			v.step(d)
+			if v.by == byUpdate {
+				v.step(d)
+			} else {
+				v.Update(d.theta, d.grad, st)
+			}
 		}
 		sum := sha256.New()
 		for _, x := range [][]float32{d.theta, d.s, d.m, d.b} {
@@ -274,6 +284,9 @@ func combinations(r *generator, f func(k *coeffs)) {
 		k.clip = one(1, 0.01, 1e-20, 1e10, 0x1p-126, math.MaxFloat32)
 		k.negClip = -k.clip
 		k.decay = one(1e-4, 0.01, 0.1, 5, 1e-20, 1e10, 1e-42)
+		k.first = one(0.9, 0.5, 0.999, 0x1p-30, 1e-45, 0)
+		k.cFirst = 1 - k.first
+		k.minFirst = reach(k.first, minNormal)
 		k.mu = one(0.9, 0.99, 0.5, 0x1p-30, 1e-45, 0)
 		k.lrDecay = one(1e-5, 0.01, 1, 1e-42, 1e20, 0)
 		k.minScaled, k.minDecay = reach(k.scale, minTerm), reach(k.decay, minTerm)
@@ -286,18 +299,21 @@ func combinations(r *generator, f func(k *coeffs)) {
 	}
 }
 
-// arrays are the sets of arrays that a variant may have.
+// arrays are the sets of arrays that a step may need, and options that do.
 var arrays = []struct {
-	name               string
-	centered, momentum bool
-}{{"plain", false, false}, {"momentum", false, true}, {"centered", true, false}, {"centered momentum", true, true}}
+	name string
+	RMSProp
+	layout layout
+}{
+	{"plain", RMSProp{}, layoutPlain},
+	{"momentum", RMSProp{Momentum: 0.9}, layoutMomentum},
+	{"centered", RMSProp{Centered: true}, layoutCentered},
+	{"centered momentum", RMSProp{Centered: true, Momentum: 0.9}, layoutCentered | layoutMomentum},
+	{"first moment", RMSProp{FirstMoment: 0.9}, layoutFirstMoment},
+}
 
 // extreme returns n elements, most of which are extreme.
-func (r *generator) extreme(n int, centered, momentum bool) tensorData {
-	o := RMSProp{Centered: centered}
-	if momentum {
-		o.Momentum = 0.5
-	}
+func (r *generator) extreme(n int, o *RMSProp) tensorData {
 	d := o.allocate(n)
 	r.training(d)
 	for i := range n {
@@ -335,8 +351,9 @@ func TestExtremes(t *testing.T) {
 					continue
 				}
 				combinations(&r, func(k *coeffs) {
-					k.options |= k.masked(l.centered)
-					d := r.extreme(max(n, 1), l.centered, l.momentum)
+					k.firstMoment = l.FirstMoment != 0
+					k.options |= k.masked(l.Centered)
+					d := r.extreme(max(n, 1), &l.RMSProp)
 					want := d.clone()
 					want.generic(k)
 					got := d.clone()

@@ -692,7 +692,7 @@ func TestOptimizerErrors(t *testing.T) {
 		{func(p *Optimizer, params []Param) { params[1].Theta = nil },
 			[]string{"len(params[1].Grad) = 10, want 0 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanGrad = at(90) },
-			[]string{"len(params[2].State.MeanGrad) = 10, want 0 without Centered"}},
+			[]string{"len(params[2].State.MeanGrad) = 10, want 0 without Centered and FirstMoment"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanSquare = memory[70:79] },
 			[]string{"len(params[2].State.MeanSquare) = 9, want 10 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[0].State.Step = -3 }, []string{"params[0].State.Step = -3, want 0 or more"}},

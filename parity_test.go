@@ -190,6 +190,33 @@ var frameworks = []struct {
 		},
 	},
 	{
+		name: "PyTorch's Adam", preset: Adam(), l2: true, maximize: true, uncentered: true, unbuffered: true,
+		// torch/optim/adam.py, _single_tensor_adam
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			if o.Maximize {
+				g = -g
+			}
+			g += o.WeightDecay * x.theta
+			x.average(g, o)
+			x.theta -= o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
+			return o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
+		},
+	},
+	{
+		name: "PyTorch's AdamW", preset: AdamW(), decoupled: true, maximize: true, uncentered: true, unbuffered: true,
+		// torch/optim/adam.py, with decoupled_weight_decay
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			before := x.theta
+			if o.Maximize {
+				g = -g
+			}
+			x.theta *= 1 - o.LR*o.WeightDecay
+			x.average(g, o)
+			x.theta -= o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
+			return x.theta - before
+		},
+	},
+	{
 		name: "TensorFlow", preset: TensorFlow(),
 		// tensorflow/core/kernels/training_ops.cc, ApplyRMSProp and ApplyCenteredRMSProp
 		step: func(x *reference, g float64, o *RMSProp) float64 {
@@ -238,12 +265,16 @@ var frameworks = []struct {
 // average takes g into the means, as optax and GoMLX do.
 func (x *reference) average(g float64, o *RMSProp) {
 	x.step++
+	first := o.Rho
+	if o.FirstMoment != 0 {
+		first = o.FirstMoment
+	}
 	x.nu = (1-o.Rho)*g*g + o.Rho*x.nu
-	x.mu = (1-o.Rho)*g + o.Rho*x.mu
+	x.mu = (1-first)*g + first*x.mu
 	x.s, x.m = x.nu, x.mu
 	if o.BiasCorrection {
-		correction := 1 - math.Pow(o.Rho, float64(x.step))
-		x.s, x.m = x.nu/correction, x.mu/correction
+		x.s /= 1 - math.Pow(o.Rho, float64(x.step))
+		x.m /= 1 - math.Pow(first, float64(x.step))
 	}
 }
 
@@ -313,7 +344,7 @@ func TestParityWithFormulas(t *testing.T) {
 			worst, seen := [5]float64{}, map[RMSProp]bool{}
 			for o := range allOptions {
 				if o.DecoupledDecay && !f.decoupled || o.WeightDecay != 0 && !o.DecoupledDecay && !f.l2 ||
-					o.Nesterov && !f.nesterov || o.Maximize && !f.maximize || o.Centered && f.uncentered || o.Momentum != 0 && f.unbuffered {
+					o.Nesterov && !f.nesterov || o.Maximize && !f.maximize || o.Centered && f.uncentered || o.Momentum != 0 && f.unbuffered || o.FirstMoment != 0 != (f.preset.FirstMoment != 0) {
 					continue
 				}
 				lr, rho, eps := f.preset.LR, f.preset.Rho, f.preset.Eps
@@ -356,8 +387,17 @@ func TestParityWithFormulas(t *testing.T) {
 						terms := [5]float64{max(math.Abs(before), math.Abs(moved))}
 						if f.l2 && o.WeightDecay != 0 { // as if they did not cancel
 							sum := math.Abs(g) + math.Abs(o.WeightDecay*before)
-							step := sum / (math.Sqrt(x.s-x.m*x.m) + o.Eps)
-							terms = [5]float64{max(terms[0], o.LR*step), 0, (1 - o.Rho) * sum * sum, (1 - o.Rho) * sum, step}
+							c, cm := 1-o.shareAt(o.Rho, step), 1-o.shareAt(o.Rho, step)
+							v, numerator := x.s, sum
+							switch {
+							case o.Centered:
+								v -= x.m * x.m
+							case o.FirstMoment != 0:
+								cm = 1 - o.shareAt(o.FirstMoment, step)
+								numerator = math.Abs(x.m) + cm*sum
+							}
+							moved := numerator / (math.Sqrt(v) + o.Eps)
+							terms = [5]float64{max(terms[0], o.LR*moved), 0, c * sum * sum, cm * sum, moved}
 						}
 						for j, want := range [...]float64{x.theta, 0, x.s, x.m, x.b} {
 							// The corrected means of few steps cancel in s - m², and what is

@@ -70,6 +70,7 @@ const minTimed = 1 << 10
 const (
 	trials      = 12 // of each plan, before one is chosen
 	trialsSteps = 5  // in at least so many steps: the first finds cold data
+	trialsKept  = 64 // the last ones decide: a long step has many
 )
 
 // A tuner finds the fastest plan of a list for a layout and a class of lengths. Its
@@ -79,8 +80,8 @@ type tuner struct {
 	turns    atomic.Uint32
 	elements atomic.Int64 // in all chunks that were timed: a step may come in many calls
 	recorded [mostPlans]struct {
-		begun, done atomic.Uint32
-		costs       [trials]atomic.Uint32 // the time of 1,024 elements, in ns/64
+		trials atomic.Uint32
+		costs  [trialsKept]atomic.Uint32 // 1 + the time of 1,024 elements, in ns/64; 0: none
 	}
 }
 
@@ -108,16 +109,14 @@ func (t *tuner) next(plans int) int {
 // enough is known.
 func (t *tuner) record(plans []plan, i int, elapsed int64, n, total int) {
 	r := &t.recorded[i]
-	if trial := r.begun.Add(1) - 1; trial < trials {
-		r.costs[trial].Store(uint32(min(elapsed<<16/int64(n), math.MaxUint32)))
-		r.done.Add(1)
-	}
+	trial := r.trials.Add(1) - 1
+	r.costs[trial%trialsKept].Store(uint32(min(elapsed<<16/int64(n)+1, math.MaxUint32)))
 	if t.elements.Add(int64(n)) <= (trialsSteps-1)*int64(total) {
 		return
 	}
 	best, least := 0, uint32(math.MaxUint32)
 	for j := range plans {
-		if t.recorded[j].done.Load() < trials {
+		if t.recorded[j].trials.Load() < trials {
 			return
 		}
 		if cost := t.cost(j); cost < least {
@@ -127,15 +126,18 @@ func (t *tuner) record(plans []plan, i int, elapsed int64, n, total int) {
 	t.chosen.CompareAndSwap(0, uint32(1+best))
 }
 
-// cost returns the lower quartile of a plan's trials. The smallest would be misleading:
-// from memory, one chunk that happened to lie in a cache would decide.
+// cost returns the lower quartile of a plan's last trials. The smallest would be
+// misleading: from memory, one chunk that happened to lie in a cache would decide.
 func (t *tuner) cost(plan int) uint32 {
-	var costs [trials]uint32
-	for i := range costs {
-		costs[i] = t.recorded[plan].costs[i].Load()
+	var all [trialsKept]uint32
+	costs := all[:0]
+	for i := range t.recorded[plan].costs {
+		if cost := t.recorded[plan].costs[i].Load(); cost != 0 {
+			costs = append(costs, cost)
+		}
 	}
-	slices.Sort(costs[:])
-	return costs[trials/4]
+	slices.Sort(costs)
+	return costs[len(costs)/4]
 }
 
 // planOf returns the plan for a step of n elements, and the implementation whose plan it

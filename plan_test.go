@@ -219,15 +219,8 @@ func TestPlanOfLayouts(t *testing.T) {
 			return int(tunerOf(i, l, n).chosen.Load()) - 1
 		}
 		for _, a := range arrays {
-			o := RMSProp{LR: 0.01, Rho: 0.9, Eps: 1e-7, Centered: a.centered}
-			l := layoutPlain
-			if a.centered {
-				l |= layoutCentered
-			}
-			if a.momentum {
-				o.Momentum = 0.9
-				l |= layoutMomentum
-			}
+			o, l := a.RMSProp, a.layout
+			o.LR, o.Rho, o.Eps = 0.01, 0.9, 1e-7
 			d := o.allocate(minTimed)
 			f.reads = 0
 			for range trials * len(all) {
@@ -284,6 +277,32 @@ func TestPlanTakesOptimizersSteps(t *testing.T) {
 			t.Errorf("%q chosen, want %s", got, all[0])
 		}
 	})
+}
+
+// The last trials decide: those of the first step, whose data come from elsewhere, do not.
+func TestPlanForgetsFirstTrials(t *testing.T) {
+	all := []plan{{isaAVX2, 4, 0, 0, 0}, {isaAVX2, 2, 0, 0, 0}}
+	var tuner tuner
+	const n = minTimed
+	for trial := range 2 * trialsKept {
+		cold := trial < trialsKept
+		fast, slow := 0, 1
+		if cold {
+			fast, slow = 1, 0
+		}
+		tuner.record(all, fast, 100, n, n*trialsKept)
+		tuner.record(all, slow, 200, n, n*trialsKept)
+		if tuner.chosen.Load() != 0 {
+			t.Fatalf("chosen after %d trials", trial)
+		}
+	}
+	for range 2 * trialsKept {
+		tuner.record(all, 0, 100, n, n*trialsKept)
+		tuner.record(all, 1, 200, n, n*trialsKept)
+	}
+	if got := tuner.chosen.Load(); got != 1 {
+		t.Errorf("chosen %d, want 1, which was faster in the end", got)
+	}
 }
 
 // Callers at the same time choose together, and each step has the same bits while

@@ -25,6 +25,7 @@
 	ARRAY(call_theta, THETA)           \
 	ARRAY(call_grad, GRAD)             \
 	ARRAY(call_s, S)                   \
+	ADAM(ARRAY(call_m, M))             \
 	CENTERED(ARRAY(call_m, M))         \
 	MOMENTUM(ARRAY(call_b, B))         \
 	MOVQ call_n(CALL), N               \

@@ -16,7 +16,8 @@ import "cmp"
 //	m    = Rho*m + (1-Rho)*grad                     Centered
 //	v    = s                                        max(s - m², 0) with Centered
 //	d    = sqrt(v+Eps)                              sqrt(v) + Eps with EpsOutside
-//	u    = LR/d*grad                                1/d*grad with LROutside
+//	m    = FirstMoment*m + (1-FirstMoment)*grad     FirstMoment
+//	u    = LR/d*grad                                LR/d*m with FirstMoment, 1/d with LROutside
 //	b    = Momentum*b + u                           Momentum
 //	u    = b                                        Momentum*b + u with Nesterov
 //	u    = LR*u                                     LROutside
@@ -60,6 +61,22 @@ import "cmp"
 // instead of Rho, computed in float64, which makes s and m themselves the
 // corrected means: s is then what optax calls nu_hat. The first step forgets
 // what s and m were. With Rho = 1 they are the plain means of all steps so far.
+//
+// # Adam
+//
+// With FirstMoment a running mean of the gradient, m, takes the place of the gradient
+// in u. With BiasCorrection, the two means are corrected for their start and this is
+// Adam (Kingma and Ba, Adam: a method for stochastic optimization, 2015); with
+// DecoupledDecay it is AdamW (Loshchilov and Hutter, Decoupled weight decay
+// regularization, 2019). [Adam] and [AdamW] return PyTorch's conventions. FirstMoment
+// excludes Centered and Momentum.
+//
+// State.MeanGrad holds m, as the corrected mean: PyTorch's exp_avg is MeanGrad times
+// 1 - FirstMoment^Step, and exp_avg_sq is MeanSquare times 1 - Rho^Step.
+//
+// After the gradient has become zero, m decays, and so do the steps. An m below 2^-63
+// moves theta no more, and an m for which FirstMoment*m would be subnormal counts as
+// zero.
 //
 // # Momentum schedules
 //
@@ -106,12 +123,15 @@ import "cmp"
 //     WeightDecay to l2/LR. Its clip limits what is divided by d, after s has
 //     taken the square of the gradient as it was: another algorithm, which is not
 //     here.
+//   - Keras's Adam adds its epsilon to the root of the uncorrected mean: it is
+//     Eps/sqrt(1-Rho^t) here, larger in the first 1/(1-Rho) steps.
 //   - spago's is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}.
 type RMSProp struct {
 	LR  float64 // learning rate: the step in theta's units, in [0, 2^64]
 	Rho float64 // share of the old means that is kept, in [0, 1]; PyTorch calls it alpha
 	Eps float64 // in units of grad², or of grad where EpsOutside
 
+	FirstMoment    float64 // share of the old mean of the gradient that is kept, in [0, 1); PyTorch's beta1
 	Momentum       float64 // share of the last step that is kept, in [0, 1); PyTorch's momentum
 	Nesterov       bool    // look one step of the momentum ahead
 	Centered       bool    // divide by an estimate of the standard deviation: subtract the mean
@@ -156,6 +176,43 @@ func GoMLX() RMSProp {
 	return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-7, EpsOutside: true, DecoupledDecay: true, BiasCorrection: true}
 }
 
+// Adam returns the conventions and defaults of torch.optim.Adam. optax.adam and
+// gorgonia.NewAdamSolver have the same; optax has no default learning rate.
+func Adam() RMSProp {
+	return RMSProp{LR: 0.001, FirstMoment: 0.9, Rho: 0.999, Eps: 1e-8, EpsOutside: true, BiasCorrection: true}
+}
+
+// AdamW returns the conventions and defaults of torch.optim.AdamW.
+func AdamW() RMSProp {
+	r := Adam()
+	r.WeightDecay, r.DecoupledDecay = 0.01, true
+	return r
+}
+
+// KerasAdam returns the conventions and defaults of keras.optimizers.Adam in Keras 3, and
+// of its AdamW with a WeightDecay of 0.004, but for where they add epsilon: see RMSProp.
+func KerasAdam() RMSProp {
+	r := Adam()
+	r.Eps, r.DecoupledDecay = 1e-7, true
+	return r
+}
+
+// OptaxAdamW returns the conventions and defaults of optax.adamw. It has no default
+// learning rate; 0.001 is that of PyTorch.
+func OptaxAdamW() RMSProp {
+	r := AdamW()
+	r.WeightDecay = 1e-4
+	return r
+}
+
+// GoMLXAdam returns the conventions and defaults of GoMLX's optimizers.Adam, and of its
+// AdamW with a WeightDecay of 0.004.
+func GoMLXAdam() RMSProp {
+	r := Adam()
+	r.Eps, r.DecoupledDecay = 1e-7, true
+	return r
+}
+
 // Validate returns nil, or an [*ArgumentError] that names every field that is out
 // of range. Options that change nothing are fine: Nesterov without Momentum,
 // DecoupledDecay without WeightDecay.
@@ -192,7 +249,7 @@ func (r *RMSProp) Update(theta, grad []float32, st *State) {
 	}
 	wrong.panic()
 	var k coeffs
-	k.round(r, 1, r.rhoAt(st.Step+1))
+	k.round(r, 1, st.Step+1)
 	c := k.call(theta, grad, st)
 	c.run(c.n)
 	st.Step++
@@ -201,17 +258,17 @@ func (r *RMSProp) Update(theta, grad []float32, st *State) {
 // lossScale is what the gradient is divided by.
 func (r *RMSProp) lossScale() float64 { return cmp.Or(r.LossScale, 1) }
 
-// rhoAt is the share of the old means that step t = 1, 2, … of a state keeps.
+// shareAt returns the share of an old mean, Rho or FirstMoment, that step t = 1, 2, … of a
+// state keeps.
 //
-// 1 - rho^t is (1-rho)*(1 + rho + … + rho^(t-1)). By that sum rho_t has all its
-// digits where 1 - rho^t would have lost some, and rho = 1 is no exception.
-// math.Pow would differ in its last bits from machine to machine; here each
-// product is rounded, none is fused with a sum.
-func (r *RMSProp) rhoAt(t int) float64 {
+// 1 - x^t is (1-x)*(1 + x + … + x^(t-1)). By that sum the share has all its digits where
+// 1 - x^t would have lost some, and x = 1 is no exception. math.Pow would differ in its last
+// bits from machine to machine; here each product is rounded, none is fused with a sum.
+func (r *RMSProp) shareAt(x float64, t int) float64 {
 	if !r.BiasCorrection {
-		return r.Rho
+		return x
 	}
-	sum, _ := powers(r.Rho, t)
+	sum, _ := powers(x, t)
 	return 1 - 1/sum
 }
 

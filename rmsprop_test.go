@@ -92,7 +92,7 @@ func TestRMSPropValidate(t *testing.T) {
 func TestRMSPropRhoAt(t *testing.T) {
 	for _, rho := range []float64{0, 1e-300, 0.5, 0.9, 0.95, 0.99, 0.999, 1 - 1e-6, math.Nextafter(1, 0)} {
 		o := RMSProp{Rho: rho, BiasCorrection: true}
-		if got := o.rhoAt(1); got != 0 {
+		if got := o.shareAt(o.Rho, 1); got != 0 {
 			t.Errorf("Rho = %v: %v at step 1, want 0", rho, got)
 		}
 		// The means of Adam, corrected: s_t/(1-rho^t) is a mean of s_(t-1)/(1-rho^(t-1)) and g².
@@ -105,21 +105,21 @@ func TestRMSPropRhoAt(t *testing.T) {
 			want := new(big.Float).Mul(exact, before)
 			want.Quo(want, new(big.Float).Sub(one, power))
 			w, _ := want.Float64()
-			if got := o.rhoAt(step); math.Abs(got-w) > 1e-15 {
+			if got := o.shareAt(o.Rho, step); math.Abs(got-w) > 1e-15 {
 				t.Fatalf("Rho = %v: %v at step %d, want %v", rho, got, step, w)
 			}
 		}
-		if got := o.rhoAt(math.MaxInt); math.Abs(got-rho) > 1e-12 && rho < 1-1e-9 {
+		if got := o.shareAt(o.Rho, math.MaxInt); math.Abs(got-rho) > 1e-12 && rho < 1-1e-9 {
 			t.Errorf("Rho = %v: %v in the end", rho, got)
 		}
 		o.BiasCorrection = false
-		if got := o.rhoAt(1); got != rho {
+		if got := o.shareAt(o.Rho, 1); got != rho {
 			t.Errorf("Rho = %v: %v without BiasCorrection", rho, got)
 		}
 	}
 	o := RMSProp{Rho: 1, BiasCorrection: true} // the mean of all steps
 	for step := 1; step < 100; step++ {
-		if got, want := o.rhoAt(step), float64(step-1)/float64(step); math.Abs(got-want) > 1e-15 {
+		if got, want := o.shareAt(o.Rho, step), float64(step-1)/float64(step); math.Abs(got-want) > 1e-15 {
 			t.Errorf("Rho = 1: %v at step %d, want %v", got, step, want)
 		}
 	}

@@ -35,7 +35,7 @@ func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width
 	}
 	wrong.panic()
 	var k coeffs
-	k.round(r, 1, r.rhoAt(st.Step+1))
+	k.round(r, 1, st.Step+1)
 	all, t := k.call(theta, grad, st), table{width: width, rows: rows}
 	for at := 0; at < len(grad); {
 		part := t.neighbours(&all, at, len(grad))

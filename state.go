@@ -8,12 +8,14 @@ package kernel
 type State struct {
 	Step           int       // how many steps have been taken; BiasCorrection goes by it
 	MeanSquare     []float32 // s: running mean of grad²
-	MeanGrad       []float32 // m: running mean of grad, only with Centered
+	MeanGrad       []float32 // m: running mean of grad, only with Centered or FirstMoment
 	MomentumBuffer []float32 // b: momentum buffer; must be there with Momentum
 }
 
 // needs reports which slices a state must have besides MeanSquare.
-func (r *RMSProp) needs() (meanGrad, momentumBuffer bool) { return r.Centered, r.Momentum != 0 }
+func (r *RMSProp) needs() (meanGrad, momentumBuffer bool) {
+	return r.Centered || r.FirstMoment != 0, r.Momentum != 0
+}
 
 // NewState returns the state that a tensor of n elements starts with. It
 // panics with an [*ArgumentError] if n is negative or r is not valid.
@@ -26,7 +28,7 @@ func (r *RMSProp) NewState(n int) *State {
 }
 
 // Adapt gives st the slices that r needs, and takes those away that r does not
-// use. What is in st already stays. After Momentum or Centered has changed, it
+// use. What is in st already stays. After Momentum, Centered or FirstMoment has changed, it
 // makes a State of the other options fit: a momentum buffer begins at zero, as at
 // the first step, and so does a mean gradient, which takes some 1/(1-Rho) steps to
 // become one.

@@ -14,7 +14,7 @@ import (
 func TestRMSPropNewState(t *testing.T) {
 	for _, o := range optionSets {
 		st := o.NewState(3)
-		if len(st.MeanSquare) != 3 || (st.MeanGrad != nil) != o.Centered || (st.MomentumBuffer != nil) != (o.Momentum != 0) {
+		if len(st.MeanSquare) != 3 || (st.MeanGrad != nil) != (o.Centered || o.FirstMoment != 0) || (st.MomentumBuffer != nil) != (o.Momentum != 0) {
 			t.Errorf("%+v: %+v", o, st)
 		}
 		if st.MeanSquare[2] != float32(o.InitialMeanSquare) {

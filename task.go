@@ -43,7 +43,7 @@ func (t *task) begin(params []Param) {
 	t.sums.reset()
 }
 
-// end lets go of everything that is the caller't.
+// end lets go of everything that is the caller's.
 func (t *task) end() {
 	t.params = nil
 	clear(t.groups)
@@ -90,7 +90,7 @@ func (t *task) round(factor, lossScale float64) {
 		var r RMSProp
 		g.effective(&r)
 		r.LossScale = lossScale
-		g.coeffs.round(&r, factor, r.rhoAt(g.step+1))
+		g.coeffs.round(&r, factor, g.step+1)
 	}
 }
 

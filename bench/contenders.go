@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/seed57504d97/kernel"
+	"github.com/seed57504d97/kernel/internal/tuning"
 )
 
 // What each mode measures. All work on the workspace's arrays in turns, so that none is favoured by
@@ -17,17 +18,17 @@ func newUpdate(w *workspace, isa, plan string) *local {
 	})}
 }
 
-// updateContenders are the traffic loops and kernel's implementations, each with the plan that it
-// chooses and, where they are asked for, with every plan.
+// updateContenders are the traffic loops, and kernel by default and in each implementation: with the
+// plan that it chooses and, if they are asked for, with each of its plans.
 func updateContenders(w *workspace, allPlans bool) []contender {
 	contenders := trafficContenders(w, 3)
-	for _, isa := range kernel.ISAs() {
+	for _, isa := range append([]string{byDefault}, kernel.ISAs()...) {
 		contenders = append(contenders, newContender(isKernel, isa, 3, newUpdate(w, isa, "")))
-		if !allPlans || kernel.SetISA(isa) != nil || len(kernel.Plans()) == 1 {
+		if !allPlans || kernel.SetISA(isa) != nil || len(tuning.Plans()) == 1 {
 			continue
 		}
-		for _, plan := range kernel.Plans() {
-			contenders = append(contenders, newContender(isKernel, isa+":"+plan, 3, newUpdate(w, isa, plan)))
+		for _, plan := range tuning.Plans() {
+			contenders = append(contenders, newContender(isKernel, plan, 3, newUpdate(w, isa, plan)))
 		}
 	}
 	return contenders
@@ -54,7 +55,7 @@ func familyContenders(w *workspace) (contenders []contender) {
 	for arrays := 3; arrays <= 5; arrays++ {
 		contenders = append(contenders, trafficContenders(w, arrays)...)
 	}
-	for _, isa := range kernel.ISAs() {
+	for _, isa := range append([]string{byDefault}, kernel.ISAs()...) {
 		contenders = append(contenders, newContender(isKernel, isa+", Update", 3, newUpdate(w, isa, "")))
 		for _, m := range []struct {
 			name   string

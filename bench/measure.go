@@ -13,6 +13,7 @@ import (
 
 	"github.com/aclements/go-moremath/stats"
 	"github.com/seed57504d97/kernel"
+	"github.com/seed57504d97/kernel/internal/tuning"
 )
 
 // How a size is measured: in turns. A round times every runner once, for a slice of time of some
@@ -156,7 +157,7 @@ func stepsIn(slice time.Duration, r runner) (int, error) {
 // A local runner takes steps in this process, on the workspace's arrays.
 type local struct {
 	*workspace
-	isa    string // of kernel; none: the steps are not the kernel's
+	isa    string // of kernel, or byDefault; none: the steps are not the kernel's
 	plan   string // none: which one kernel chooses, or the environment variable KERNEL_PLAN
 	update bool   // they are Update's, of whose plans kernel tells
 	take   func(steps int) error
@@ -172,25 +173,32 @@ func each(step func()) (take func(steps int) error) {
 	}
 }
 
+// byDefault is the name of what kernel uses unless an implementation is forced.
+const byDefault = "default"
+
 // use makes the implementation and the plan those in use.
 func (l *local) use() error {
 	if l.isa == "" {
 		return nil
 	}
-	err := kernel.SetISA(l.isa)
+	isa := l.isa
+	if isa == byDefault {
+		isa = ""
+	}
+	err := kernel.SetISA(isa)
 	plan := cmp.Or(l.plan, os.Getenv("KERNEL_PLAN"))
-	if !slices.Contains(kernel.Plans(), plan) {
+	if !slices.Contains(tuning.Plans(), plan) {
 		plan = ""
 	}
-	return errors.Join(err, kernel.SetPlan(plan))
+	return errors.Join(err, tuning.SetPlan(plan))
 }
 
 // planOf is the plan that steps on n elements run, where that is known and there are others.
 func (l *local) planOf(n int) string {
-	if !l.update || l.use() != nil || len(kernel.Plans()) == 1 {
+	if !l.update || l.use() != nil || len(tuning.Plans()) == 1 {
 		return ""
 	}
-	return kernel.Plan(n)
+	return tuning.Plan(n)
 }
 
 // prepare lets kernel choose a plan, too: it times some 150 chunks of a few thousand elements, in

@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/seed57504d97/kernel"
+	"github.com/seed57504d97/kernel/internal/tuning"
 )
 
 // A clockwork is a runner whose steps take as long as it says.
@@ -109,7 +110,11 @@ func TestContenders(t *testing.T) {
 			if want := (c.traffic - 4) / 8; c.kind == isKernel && changed != want || c.kind == isLimit && changed > 0 {
 				t.Errorf("%s: changes %d arrays, want %d", c.by, changed, want)
 			}
-			if isa := before(before(c.by, ","), ":"); c.kind == isKernel && kernel.ISA() != isa {
+			isa := before(before(c.by, ","), "/")
+			if isa == byDefault {
+				isa = kernel.ISAs()[0]
+			}
+			if c.kind == isKernel && kernel.ISA() != isa {
 				t.Errorf("%s: %s is in use", c.by, kernel.ISA())
 			}
 		}
@@ -153,25 +158,30 @@ func TestWarnOfOthers(t *testing.T) {
 // The plan that runs is the one in the row: the one asked for, the environment's, or what kernel
 // has chosen.
 func TestPlans(t *testing.T) {
-	defer kernel.SetPlan("")
-	defer kernel.SetISA(kernel.ISA())
+	defer kernel.SetISA("")
 	seen := map[string]int{} // contenders
 	for _, c := range updateContenders(new(workspace), true) {
-		isa, asked, _ := strings.Cut(c.by, ":")
+		isa, asked := before(c.by, "/"), ""
 		seen[isa]++
+		if isPlan(c.by) {
+			asked = c.by
+		}
+		if c.by == byDefault {
+			isa = ""
+		}
 		if kernel.SetISA(isa) != nil {
 			continue // a traffic loop
 		}
-		plans := kernel.Plans()
+		plans := tuning.Plans()
 		last := plans[len(plans)-1]
 		for variable, want := range map[string]string{"": "", "unknown": "", last: last} {
 			t.Setenv("KERNEL_PLAN", variable)
 			rows := measure([]contender{c}, 3000, time.Microsecond, log.New(t.Output(), "", 0))
-			if want = cmp.Or(asked, want, kernel.Plan(3000)); len(plans) == 1 {
+			if want = cmp.Or(asked, want, tuning.Plan(3000)); len(plans) == 1 {
 				want = ""
 			}
-			if rows[0].plan != want || kernel.ISA() != isa || want != "" && kernel.Plan(3000) != want {
-				t.Errorf("%q: %s of %s ran, want %s: %+v", variable, kernel.Plan(3000), kernel.ISA(), want, rows)
+			if rows[0].plan != want || isa != "" && kernel.ISA() != isa || want != "" && tuning.Plan(3000) != want {
+				t.Errorf("%q: %s of %s ran, want %s: %+v", variable, tuning.Plan(3000), kernel.ISA(), want, rows)
 			}
 		}
 		if len(plans) > 1 && asked != "" && !slices.Contains(plans, asked) {
@@ -180,8 +190,11 @@ func TestPlans(t *testing.T) {
 	}
 	for _, isa := range kernel.ISAs() {
 		kernel.SetISA(isa)
-		if plans := len(kernel.Plans()); plans > 1 && seen[isa] != 1+plans || plans == 1 && seen[isa] != 1 {
+		if plans := len(tuning.Plans()); plans > 1 && seen[isa] != 1+plans || plans == 1 && seen[isa] != 1 {
 			t.Errorf("%s: %d contenders for %d plans", isa, seen[isa], plans)
 		}
+	}
+	if seen[byDefault] != 1 {
+		t.Errorf("%d contenders by default", seen[byDefault])
 	}
 }

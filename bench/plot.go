@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image/color"
 	"math"
-	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -42,7 +41,7 @@ func (r results) picture(format string) ([]byte, error) {
 	points := map[string]*plotter.XYs{}
 	for _, row := range limits(r.rows) {
 		name := row.by
-		if strings.Contains(name, ":") {
+		if isPlan(name) {
 			continue // a plan: too much for a picture
 		}
 		if row.kind == isLimit {

@@ -100,7 +100,7 @@ type comparison struct {
 }
 
 // comparisons are all there are. In a name, what stands before a comma is compared among itself,
-// and so is what stands before a colon.
+// and so is what stands before a slash.
 var comparisons = []comparison{
 	{"the fastest bare traffic loop", func(base, r row) bool {
 		return r.kind != isLimit && base.kind == isLimit && base.traffic == r.traffic
@@ -109,9 +109,14 @@ var comparisons = []comparison{
 		return r.kind == isKernel && strings.HasPrefix(base.by, theCLoop+" ")
 	}},
 	{"kernel's fastest", func(base, r row) bool { return r.kind == isPeer && base.kind == isKernel }},
-	{"the best plan", func(base, r row) bool { return strings.HasPrefix(base.by, r.by+":") }},
+	{"the best plan", func(base, r row) bool {
+		return isPlan(base.by) && (r.by == byDefault || strings.HasPrefix(base.by, r.by+"/"))
+	}},
 	{"Update", func(base, r row) bool { return base.by == before(r.by, ", ")+", Update" }},
 }
+
+// isPlan reports whether a name is that of a plan, such as avx2/v4r0.
+func isPlan(by string) bool { return strings.Contains(by, "/") }
 
 func before(text, separator string) string {
 	text, _, _ = strings.Cut(text, separator)

@@ -63,7 +63,7 @@ func TestBenchstat(t *testing.T) {
 		"faster":       {func(old *results) { old.rows[2].samples = old.rows[3].samples }, "-48.75% (p=0.002"},
 		"by chance":    {func(old *results) { copy(old.rows[2].samples, []float64{300, 600, 500, 350}) }, "~ (p="},
 		"another size": {func(old *results) { old.rows[2].n++ }, ""},
-		"another name": {func(old *results) { old.rows[2].by = "avx2:near" }, ""},
+		"another name": {func(old *results) { old.rows[2].by = "avx2/near" }, ""},
 		"another CPU":  {func(old *results) { old.machine[0].Value = []byte("Old CPU") }, ""},
 	} {
 		old, dir := example(), t.TempDir()
@@ -139,7 +139,7 @@ Time over that of kernel's fastest: lower quartiles (medians)
 	}
 	for want, rows := range map[string][]row{
 		"the best plan: lower quartiles (medians)\n         1000\n  3.00 (3.00)  avx2\n": {as(isKernel, "generic", 20, 900),
-			as(isKernel, "avx2", 20, 300), as(isKernel, "avx2:near", 20, 200), as(isKernel, "avx2:far", 20, 100)},
+			as(isKernel, "avx2", 20, 300), as(isKernel, "avx2/near", 20, 200), as(isKernel, "avx2/far", 20, 100)},
 		"the fastest bare traffic loop: lower quartiles (medians)\n         1000\n  3.00 (3.00)  avx2, momentum\n": {
 			as(isLimit, "traffic, avx2", 20, 10), as(isLimit, "traffic, avx2, 4 arrays", 28, 50),
 			as(isKernel, "avx2, momentum", 28, 150)},
@@ -160,7 +160,7 @@ Time over that of kernel's fastest: lower quartiles (medians)
 
 func TestPicture(t *testing.T) {
 	r := example()
-	r.rows = append(r.rows, row{isKernel, "avx2:near", 20, 1 << 10, "near", 1, []float64{1}})
+	r.rows = append(r.rows, row{isKernel, "avx2/near", 20, 1 << 10, "near", 1, []float64{1}})
 	picture, err := r.picture("svg")
 	if err != nil {
 		t.Fatal(err)

@@ -368,20 +368,20 @@ func TestSaveToLink(t *testing.T) {
 	if err := os.Chmod(private, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	for name, to := range map[string]struct{ link, file string }{
-		"existing": {filepath.Join("a", "private"), private},
-		"missing":  {filepath.Join(sub, "new"), filepath.Join(sub, "new")},
-		"chain":    {"missing", filepath.Join(sub, "new")},
-		"past":     {filepath.Join("folder") + string(filepath.Separator) + ".." + string(filepath.Separator) + "past", filepath.Join(dir, "a", "past")},
+	for _, test := range []struct{ name, to, file string }{
+		{"existing", filepath.Join("a", "private"), private},
+		{"missing", filepath.Join(sub, "new"), filepath.Join(sub, "new")},
+		{"chain", "missing", filepath.Join(sub, "new")},
+		{"past", "folder" + string(filepath.Separator) + ".." + string(filepath.Separator) + "past", filepath.Join(dir, "a", "past")},
 	} {
-		path := link(name, to.link)
+		path := link(test.name, test.to)
 		if err := save(path, content); err != nil {
-			t.Errorf("%s: %v", name, err)
-		} else if got := get(t, to.file); string(got) != "new" {
-			t.Errorf("%s: %q, want the new content", name, got)
+			t.Errorf("%s: %v", test.name, err)
+		} else if got := get(t, test.file); string(got) != "new" {
+			t.Errorf("%s: %q, want the new content", test.name, got)
 		}
 		if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			t.Errorf("%s: no longer a link: %v, %v", name, info, err)
+			t.Errorf("%s: no longer a link: %v, %v", test.name, info, err)
 		}
 	}
 	if info, err := os.Stat(private); err != nil || info.Mode().Perm()&0o077 != 0 {

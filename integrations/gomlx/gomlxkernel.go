@@ -84,8 +84,8 @@ func init() {
 // train one Context by turns need two Scopes.
 type Optimizer struct {
 	// Kernel takes the steps. Its fields may be set, and changed between steps, except
-	// that Momentum and Centered must be as they will be when the first graph is built,
-	// which makes the variables for them.
+	// that Momentum, Centered and FirstMoment must be as they will be when the first
+	// graph is built, which makes the variables for them.
 	Kernel kernel.Optimizer
 	Scope  string        // of its variables, below the root scope
 	Report kernel.Report // of the last step
@@ -340,7 +340,7 @@ func (made *gradients) add(o *Optimizer, own *context.Context, v *context.Variab
 		loan{name, v.Value, &param.Theta, true},
 		loan{"gradient of " + name, func() (*tensors.Tensor, error) { return made.logged[1+i], nil }, &param.Grad, false},
 		loan{name + "_mean_square", state("_mean_square", o.Kernel.Options.InitialMeanSquare), &st.MeanSquare, true})
-	if o.Kernel.Options.Centered {
+	if o.Kernel.Options.Centered || o.Kernel.Options.FirstMoment != 0 {
 		made.loans = append(made.loans, loan{name + "_mean_gradient", state("_mean_gradient", 0), &st.MeanGrad, true})
 	}
 	if o.Kernel.Options.Momentum != 0 {

@@ -3,6 +3,8 @@ package gomlxkernel_test
 import (
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +65,7 @@ func TestSameAsGoMLX(t *testing.T) {
 			tr.ctx.SetParam(cosineschedule.ParamWarmUpSteps, 20)
 		}, 1, 1e-6},
 		{"accumulated gradients", kernel.GoMLX(), optimizers.RMSProp(), func(tr *training) { tr.accumulate = 3 }, 3, 1e-6},
+		{"Adam", kernel.GoMLXAdam(), optimizers.Adam(), nil, 1, 1e-6},
 		// The first steps are as large as the learning rate, 0.001, and some later ones are larger.
 		{"clipped steps", kernel.GoMLX(), optimizers.RMSProp(), param(optimizers.ParamClipStepByValue, 0.0007), 1, 1e-6},
 		{"clipped steps with decay", decayed(0.01), optimizers.RMSProp().WeightDecay(0.01), param(optimizers.ParamClipStepByValue, 0.0007), 1, 600 * 1.2e-7},
@@ -354,7 +357,7 @@ func TestSecondLoop(t *testing.T) {
 }
 
 // TestSecondTrainer trains with another Trainer that nobody attached the optimizer
-// to: its loop stops.
+// to: its loop stops, and GoMLX prints why.
 func TestSecondTrainer(t *testing.T) {
 	opt := gomlxkernel.New(kernel.GoMLX())
 	tr := newTraining(t, opt)
@@ -362,8 +365,20 @@ func TestSecondTrainer(t *testing.T) {
 	tr.run(in, 3)
 	before := tr.weights()
 	second := newTraining(t, opt, func(second *training) { second.ctx, second.unattached = tr.ctx, true })
-	if _, err := second.loop.RunSteps(in, 10); err == nil || second.loop.LoopStep > 5 {
+	printed, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer printed.Close()
+	stdout := os.Stdout
+	os.Stdout = printed
+	_, err = second.loop.RunSteps(in, 10)
+	os.Stdout = stdout
+	if err == nil || second.loop.LoopStep > 5 {
 		t.Errorf("error %v after %d steps", err, second.loop.LoopStep)
+	}
+	if text, err := os.ReadFile(printed.Name()); err != nil || !strings.Contains(string(text), "NO STEP IS TAKEN: call AttachTo(loop)") {
+		t.Errorf("printed %q, %v", text, err)
 	}
 	if !slices.Equal(tr.weights(), before) {
 		t.Errorf("moved by %v", apart(tr.weights(), before))

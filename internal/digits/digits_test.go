@@ -126,4 +126,9 @@ in optimizer               1s, 50.0%          98.8ms, 8.0%
 	if b.String() != want[1:] {
 		t.Errorf("printed\n%s", b.String())
 	}
+	b.Reset()
+	Print(&b, &Training{Losses: []float64{1}})
+	if strings.Contains(b.String(), "in optimizer") {
+		t.Errorf("printed\n%s", b.String())
+	}
 }

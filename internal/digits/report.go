@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// A Training is how one went.
+// A Training is the result of one.
 type Training struct {
 	Name      string    // of the optimizer
 	Losses    []float64 // mean over the batches of each epoch
 	Accuracy  float64   // in the end, on the images held out
 	Time      time.Duration
-	Optimizer time.Duration // of that time
+	Optimizer time.Duration // of that time; 0: not measured
 }
 
 // Print writes the trainings side by side: a line an epoch, then what came of it.
@@ -30,6 +30,9 @@ func Print(w io.Writer, trainings ...*Training) {
 	}
 	line("test accuracy", func(t *Training) string { return fmt.Sprintf("%.2f%%", 100*t.Accuracy) })
 	line("time", func(t *Training) string { return t.Time.Round(time.Millisecond).String() })
+	if trainings[0].Optimizer == 0 {
+		return
+	}
 	line("in optimizer", func(t *Training) string {
 		return fmt.Sprintf("%v, %.1f%%", t.Optimizer.Round(100*time.Microsecond), 100*t.Optimizer.Seconds()/t.Time.Seconds())
 	})
