@@ -246,11 +246,15 @@ func testNoSubnormals(t *testing.T) {
 		if o.LR < 1e-10 || o.LR > 1 || o.Eps > 1 || o.EpsOutside && o.Eps < 1e-30 {
 			continue // steps too small to matter, or theta tends to none
 		}
-		// A momentum on its way to zero passes once where mu*b', or lr*u, is a
-		// step too small to matter: where all are alike, in a step or two.
+		// A momentum on its way to zero passes once where mu*b', or lr*u, is a step too
+		// small to matter: if all are alike, in a step or two, and with L2, which makes
+		// theta a gradient, each in a step of its own.
 		alike, passes := o.Momentum != 0 && (o.Nesterov || o.LROutside), 0
 		if alike {
 			passes = 2
+			if o.WeightDecay != 0 && !o.DecoupledDecay {
+				passes = n
+			}
 		}
 		r := random(t, 43)
 		d := o.allocate(n)
