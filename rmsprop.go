@@ -7,8 +7,8 @@ import (
 
 // RMSProp holds the options of an RMSProp step as PyTorch, TensorFlow, Keras, optax,
 // Gorgonia and GoMLX define it, each with its own conventions. [Keras], [PyTorch],
-// [TensorFlow], [Optax], [Gorgonia] and [GoMLX] return their defaults. With FirstMoment it
-// is an Adam or AdamW step: see [Adam], [AdamW], [KerasAdam], [OptaxAdamW] and [GoMLXAdam]. The
+// [TensorFlow], [Optax], [Gorgonia] and [GoMLX] return their defaults. With FirstMoment
+// it is Adam or AdamW: [Adam], [AdamW], [KerasAdam], [OptaxAdamW] and [GoMLXAdam]. The
 // zero value of each option switches it off. Set LR, Rho and Eps, or start from a preset:
 // with Rho and Eps both 0, a step is LR in the direction of the gradient's sign.
 //
