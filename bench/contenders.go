@@ -50,7 +50,7 @@ func trafficContenders(w *workspace, arrays int) (contenders []contender) {
 
 // familyContenders are the traffic loops of each count of arrays, and for each implementation
 // Update and the members of the family that differ in their arrays, or in how much they do with
-// them.
+// them. Adam and AdamW are at a step at which what the state held counts, as it does after the first.
 func familyContenders(w *workspace) (contenders []contender) {
 	for arrays := 3; arrays <= 5; arrays++ {
 		contenders = append(contenders, trafficContenders(w, arrays)...)
@@ -67,11 +67,13 @@ func familyContenders(w *workspace) (contenders []contender) {
 			{"momentum", 4, kernel.RMSProp{Momentum: 0.9}},
 			{"centered", 4, kernel.RMSProp{Centered: true}},
 			{"centered momentum", 5, kernel.RMSProp{Centered: true, Momentum: 0.9}},
+			{"Adam", 4, kernel.Adam()},
+			{"AdamW", 4, kernel.AdamW()},
 		} {
 			m.LR, m.Rho, m.Eps = lr, rho, eps
 			step := func() {
-				st := kernel.State{MeanSquare: w.s}
-				if m.Centered {
+				st := kernel.State{Step: 10, MeanSquare: w.s}
+				if m.Centered || m.FirstMoment != 0 {
 					st.MeanGrad = w.m
 				}
 				if m.Momentum != 0 {
