@@ -55,6 +55,12 @@ func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [sli
 	first, cFirst := fl(o.FirstMoment), fl(1-o.FirstMoment)
 	if o.BiasCorrection { // the first step forgets what was
 		rho, c, first, cFirst = 0, 1, 0, 1
+		switch {
+		case o.EpsHat && o.EpsOutside:
+			eps = fl(o.Eps / math.Sqrt(1-o.Rho))
+		case o.EpsHat:
+			eps = fl(o.Eps / (1 - o.Rho))
+		}
 	}
 	flush := func(x, k, least float64) float64 {
 		if below(x, k, least) {
@@ -240,11 +246,15 @@ func testNoSubnormals(t *testing.T) {
 		if o.LR < 1e-10 || o.LR > 1 || o.Eps > 1 || o.EpsOutside && o.Eps < 1e-30 {
 			continue // steps too small to matter, or theta tends to none
 		}
-		// A momentum on its way to zero passes once where mu*b', or lr*u, is a
-		// step too small to matter: where all are alike, in a step or two.
+		// A momentum on its way to zero passes once where mu*b', or lr*u, is a step too
+		// small to matter: if all are alike, in a step or two, and with L2, which makes
+		// theta a gradient, each in a step of its own.
 		alike, passes := o.Momentum != 0 && (o.Nesterov || o.LROutside), 0
 		if alike {
 			passes = 2
+			if o.WeightDecay != 0 && !o.DecoupledDecay {
+				passes = n
+			}
 		}
 		r := random(t, 43)
 		d := o.allocate(n)

@@ -11,7 +11,7 @@ import (
 // grows or shrinks between two of them.
 var overlapMemory [12]float32
 
-// All slices of a little memory, empty ones at every place too, against the
+// All slices of a little memory, including empty ones at every place, against the
 // definition: two share an element.
 func TestOverlap(t *testing.T) {
 	memory := overlapMemory[:5]
@@ -160,6 +160,14 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered" +
 			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered and FirstMoment"},
+		{func(c *call) { c.FirstMoment = 0.9 }, "FirstMoment = 0.9, want 0 with Centered or Momentum, which it excludes" +
+			"\nkernel: len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum = 0.9, false, 0 },
+			"len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, c.d.m[:3] },
+			"len(st.MeanGrad) = 3, want 4 (len(theta)) with FirstMoment"},
+		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, nil },
+			"len(st.MeanGrad) = 0, want 4 (len(theta)) with FirstMoment"},
 		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0"},
 		{func(c *call) { c.step = -1 }, "st.Step = -1, want 0 or more"},
 		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},
@@ -216,6 +224,8 @@ func TestRefused(t *testing.T) {
 	})
 	o, x := Keras(), []float32{1, 1, 1}
 	requirePanic(t, "st = nil, want a State (NewState makes one)", func() { o.Update(x[:1], x[1:2], nil) })
+	requirePanic(t, "st = nil, want a State (NewState makes one)\nkernel: grad overlaps theta from byte 4 on, want memory of its own",
+		func() { o.Update(x[:2], x[1:3], nil) })
 	requirePanic(t, "n = -1, want 0 or more", func() { o.NewState(-1) })
 	requirePanic(t, "width = 0, want 1 or more", func() { o.UpdateRows(nil, nil, o.NewState(0), nil, 0) })
 	requirePanic(t, "len(theta) = 3, want a multiple of width = 2", func() { o.UpdateRows(x, nil, o.NewState(3), nil, 2) })
