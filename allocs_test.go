@@ -140,6 +140,22 @@ func TestOptimizerRowsAllocs(t *testing.T) {
 	}
 }
 
+// A frozen tensor whose Param is made again in each step costs a State, and no look at
+// where the tensors lie.
+func TestOptimizerFrozenAllocs(t *testing.T) {
+	opt := &Optimizer{Options: Keras()}
+	params := []Param{{Theta: make([]float32, 3), Grad: make([]float32, 3)}, {Theta: make([]float32, 3)}}
+	mustStep(t, opt, params)
+	opt.places.written[0].slice += 1000 // a mark that learning all again would remove
+	allocs := testing.AllocsPerRun(10, func() {
+		params[1].State = nil
+		mustStep(t, opt, params)
+	})
+	if allocs != 1 || opt.places.written[0].slice < 1000 {
+		t.Errorf("%v allocations, written %v", allocs, opt.places.written)
+	}
+}
+
 // The first step makes the states that the options need, and little else.
 func TestOptimizerMemory(t *testing.T) {
 	const n = 4 << 20

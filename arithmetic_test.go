@@ -48,9 +48,9 @@ func below(x, k, least float64) bool {
 	return x == x && (k == 0 || math.Abs(x) < normal || fl(math.Abs(k*x)) < least)
 }
 
-// oracle takes the step on theta, grad, s, m and b of one element. A step too small
+// definition computes the step on theta, grad, s, m and b of one element. A step too small
 // to matter may be subnormal, and theta.
-func (o *RMSProp) oracle(r *rounding, in [slicesPerTensor]float32) (out [slicesPerTensor]float32) {
+func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [slicesPerTensor]float32) {
 	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
 	first, cFirst := fl(o.FirstMoment), fl(1-o.FirstMoment)
 	if o.BiasCorrection { // the first step forgets what was
@@ -177,7 +177,7 @@ func TestNoSubnormals(t *testing.T) {
 	r := random(t, 41)
 	take := func(t *testing.T, o *RMSProp, where any, in [slicesPerTensor]float32) [slicesPerTensor]float32 {
 		var round rounding
-		out := o.oracle(&round, in)
+		out := o.definition(&round, in)
 		if round.subnormal != "" {
 			t.Fatalf("%+v, %v, of %g: %s", *o, where, in, round.subnormal)
 		}
@@ -240,11 +240,15 @@ func testNoSubnormals(t *testing.T) {
 		if o.LR < 1e-10 || o.LR > 1 || o.Eps > 1 || o.EpsOutside && o.Eps < 1e-30 {
 			continue // steps too small to matter, or theta tends to none
 		}
-		// A momentum on its way to zero passes once where mu*b', or lr*u, is a
-		// step too small to matter: where all are alike, in a step or two.
+		// A momentum on its way to zero passes once where mu*b', or lr*u, is a step too
+		// small to matter: if all are alike, in a step or two, and with L2, which makes
+		// theta a gradient, each in a step of its own.
 		alike, passes := o.Momentum != 0 && (o.Nesterov || o.LROutside), 0
 		if alike {
 			passes = 2
+			if o.WeightDecay != 0 && !o.DecoupledDecay {
+				passes = n
+			}
 		}
 		r := random(t, 43)
 		d := o.allocate(n)

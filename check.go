@@ -24,10 +24,11 @@ type ArgumentError struct {
 	Others []*ArgumentError // what else is wrong with the same call
 }
 
-// A Length is the number of a slice's elements, where that is wrong.
+// A Length is the Value of an [ArgumentError] about the number of a slice's elements.
 type Length int
 
-// An Overlap is where a slice lies that has memory in common with another one.
+// An Overlap is the Value of an [ArgumentError] about a slice that shares memory with
+// another one.
 type Overlap struct {
 	Tensor, Name string // the other slice, as in [ArgumentError]
 	Bytes        int    // from the start of the other slice to the start of this one
@@ -65,8 +66,8 @@ func dotted(of, name string) string {
 	return of + "." + name
 }
 
-// Every check takes what is wrong so far, nil if nothing is, and returns that with
-// what it has found. A right call pays for a comparison each, and not for words.
+// Every check takes the errors found so far, nil if there are none, and returns them
+// with its own. A correct call pays for comparisons only, not for words.
 
 // add returns e with another error.
 //
@@ -123,8 +124,7 @@ func (e *ArgumentError) panic() {
 
 // ---- Numbers ----
 
-// maxRate is the largest learning rate: with it, lr/d is finite for every d
-// there is.
+// maxRate is the largest learning rate: lr/d is finite for every d that occurs.
 const maxRate = 0x1p64
 
 // isRate reports whether lr is a learning rate.
@@ -139,7 +139,7 @@ func isShare(rho float64) bool { return rho >= 0 && rho <= 1 }
 // isMomentum reports whether mu is a share below 1, also as a float32.
 func isMomentum(mu float64) bool { return mu >= 0 && float32(mu) < 1 }
 
-// isLossScale reports whether x is 0, or normal and its inverse, too.
+// isLossScale reports whether x is 0, or both x and 1/x are normal numbers.
 func isLossScale(x float64) bool { return x == 0 || x >= 0x1p-126 && x <= 0x1p126 }
 
 // isClipValue reports whether x is 0, or a normal float32.
@@ -260,7 +260,7 @@ func (r *RMSProp) wantMeanGrad(n int, names *tensorNames) string {
 	return "0 without Centered and FirstMoment"
 }
 
-// adapts says how a slice that is missing, or in the way, is put right.
+// adapts says how to add a slice that is missing.
 func adapts(is bool) string {
 	if is {
 		return "; Adapt adds it"
@@ -270,15 +270,15 @@ func adapts(is bool) string {
 
 // ---- Overlap ----
 
-// overlap reports whether two slices share memory. Where one of them is written,
-// vector code would read stale values of the other.
+// overlap reports whether two slices share memory. If one of them is written, vector
+// code would read stale values of the other.
 func overlap(a, b []float32) bool {
 	startA, endA := extent(a)
 	startB, endB := extent(b)
 	return startA < endB && startB < endA && len(a) > 0 && len(b) > 0
 }
 
-// extent returns the addresses of x's first byte and of the one behind its last.
+// extent returns the addresses of x's first byte and of the first byte after it.
 func extent(x []float32) (start, end uintptr) {
 	start = uintptr(unsafe.Pointer(unsafe.SliceData(x)))
 	return start, start + 4*uintptr(len(x))
@@ -312,7 +312,7 @@ func sortSpans(spans []span) {
 }
 
 // apart reports whether no two of the sorted spans overlap, read or written: if
-// any do, two neighbours do.
+// any do, two neighbors do.
 func apart(sorted []span) bool {
 	for i := 1; i < len(sorted); i++ {
 		if sorted[i].start < sorted[i-1].end {
@@ -328,13 +328,13 @@ func meets(x []float32, sorted []span) bool {
 		return false
 	}
 	start, end := extent(x)
-	first, behind := 0, len(sorted) // the first span that ends behind start lies in [first, behind]
-	for first < behind {
-		middle := int(uint(first+behind) / 2)
+	first, last := 0, len(sorted) // the first span that ends after start is in [first, last]
+	for first < last {
+		middle := int(uint(first+last) / 2)
 		if sorted[middle].end <= start {
 			first = middle + 1
 		} else {
-			behind = middle
+			last = middle
 		}
 	}
 	return first < len(sorted) && sorted[first].start < end
@@ -403,20 +403,13 @@ func (e *ArgumentError) tensorOverlaps(theta, grad []float32, st *State) *Argume
 	})
 }
 
-// updateErrors returns what is wrong with a call of [Update].
+// updateOverlaps finds the arguments of the function Update that overlap.
 //
 //go:noinline
-func updateErrors(theta, grad, s []float32, lr, rho, eps float64) (e *ArgumentError) {
-	if len(grad) != len(theta) {
-		e = e.addLength(&argumentNames, 1, len(grad), len(theta))
-	}
-	if len(s) != len(theta) {
-		e = e.addf("s", Length(len(s)), "%d (len(theta))", len(theta))
-	}
+func (e *ArgumentError) updateOverlaps(theta, grad, s []float32) *ArgumentError {
 	var spans []span
 	spans = appendSpan(spans, theta, 0, true)
 	spans = appendSpan(spans, grad, 1, false)
 	spans = appendSpan(spans, s, 2, true)
-	e = e.overlaps(spans, func(slice int32) (tensor, name string) { return "", [...]string{"theta", "grad", "s"}[slice] })
-	return e.rate("lr", lr).share("rho", rho).finite("eps", eps)
+	return e.overlaps(spans, func(slice int32) (tensor, name string) { return "", [...]string{"theta", "grad", "s"}[slice] })
 }

@@ -11,7 +11,7 @@ import (
 // grows or shrinks between two of them.
 var overlapMemory [12]float32
 
-// All slices of a little memory, empty ones at every place too, against the
+// All slices of a little memory, including empty ones at every place, against the
 // definition: two share an element.
 func TestOverlap(t *testing.T) {
 	memory := overlapMemory[:5]
@@ -216,6 +216,8 @@ func TestRefused(t *testing.T) {
 	})
 	o, x := Keras(), []float32{1, 1, 1}
 	requirePanic(t, "st = nil, want a State (NewState makes one)", func() { o.Update(x[:1], x[1:2], nil) })
+	requirePanic(t, "st = nil, want a State (NewState makes one)\nkernel: grad overlaps theta from byte 4 on, want memory of its own",
+		func() { o.Update(x[:2], x[1:3], nil) })
 	requirePanic(t, "n = -1, want 0 or more", func() { o.NewState(-1) })
 	requirePanic(t, "width = 0, want 1 or more", func() { o.UpdateRows(nil, nil, o.NewState(0), nil, 0) })
 	requirePanic(t, "len(theta) = 3, want a multiple of width = 2", func() { o.UpdateRows(x, nil, o.NewState(3), nil, 2) })

@@ -3,15 +3,12 @@
 package kernel
 
 import (
-	"errors"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // isaWords are in the names of the functions that read the slices.
@@ -128,23 +125,13 @@ func TestEmptyReadsNothing(t *testing.T) {
 	})
 }
 
-// forbiddenEnd returns n elements or a few more, of which the last page may be
-// neither read nor written.
+// forbiddenEnd returns n elements or a few more, of which the last page may be neither
+// read nor written.
 func forbiddenEnd(t *testing.T, n int) []float32 {
 	t.Helper()
-	page := os.Getpagesize()
-	size := (4*n + page - 1) / page * page
-	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("no anonymous mappings here:", err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Munmap(memory) })
-	if err := unix.Mprotect(memory[size-page:], unix.PROT_NONE); err != nil {
-		t.Fatal(err)
-	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(&memory[0])), size/4)
+	page := os.Getpagesize() / 4
+	memory := newGuarded(t, max(0, n-page))
+	return unsafe.Slice(unsafe.SliceData(memory), len(memory)+page)
 }
 
 // faulting returns where f touches memory that it may not.

@@ -80,11 +80,17 @@ func update(theta, grad, s []float32, lr, rho, eps float64) {
 		inDefaultFloatMode(func() { update(theta, grad, s, lr, rho, eps) })
 		return
 	}
-	if len(grad) != len(theta) || len(s) != len(theta) ||
-		overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) ||
-		!isRate(lr) || !isShare(rho) || !isFinite(eps) {
-		panic(updateErrors(theta, grad, s, lr, rho, eps))
+	var wrong *ArgumentError
+	if len(grad) != len(theta) {
+		wrong = wrong.addLength(&argumentNames, 1, len(grad), len(theta))
 	}
+	if len(s) != len(theta) {
+		wrong = wrong.addf("s", Length(len(s)), "%d (len(theta))", len(theta))
+	}
+	if overlap(theta, grad) || overlap(theta, s) || overlap(s, grad) {
+		wrong = wrong.updateOverlaps(theta, grad, s)
+	}
+	wrong.rate("lr", lr).share("rho", rho).finite("eps", eps).panic()
 	var k coeffs
 	k.roundUpdate(lr, rho, eps)
 	var c call // a literal would be made elsewhere first, and copied

@@ -16,7 +16,7 @@ import (
 
 // The generic code against the definition, of which every other implementation is
 // compared with the generic code.
-func TestOracle(t *testing.T) {
+func TestDefinition(t *testing.T) {
 	r := random(t, 1)
 	for _, v := range variants {
 		d := r.values(&v.RMSProp)
@@ -32,7 +32,7 @@ func TestOracle(t *testing.T) {
 		}
 		for i := range d.theta {
 			in, out := at(d, i), at(got, i)
-			want := v.oracle(new(rounding), in)
+			want := v.definition(new(rounding), in)
 			for j := range out {
 				if !same(out[j], want[j]) {
 					t.Fatalf("%v, of %g: %s = %g, want %g", v, in, sliceNames[j], out[j], want[j])
@@ -183,7 +183,7 @@ func TestFloatTypes(t *testing.T) {
 		Update(theta32, grad, s32, lr, rho, eps)
 		// As float64, float32(0.999) is another number than 0.999, and so is its 1 - rho.
 		o := RMSProp{LR: float64(lr), Rho: float64(rho), Eps: float64(eps)}
-		want := o.oracle(new(rounding), [slicesPerTensor]float32{1, 0.1, 0.5})
+		want := o.definition(new(rounding), [slicesPerTensor]float32{1, 0.1, 0.5})
 		if theta32[0] != want[0] || s32[0] != want[2] {
 			t.Errorf("float32: theta = %g, s = %g, want %g, %g", theta32[0], s32[0], want[0], want[2])
 		}

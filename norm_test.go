@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math/big"
 	"slices"
 	"testing"
+	"unsafe"
 )
 
 // forEachSum is forEachISA, with every way besides in which an implementation
@@ -110,9 +112,9 @@ var sumKinds = []struct {
 	}},
 }
 
-// sumOracle is the definition once more, in another way: exact squares and
+// sumDefinition is the definition once more, in another way: exact squares and
 // additions that round to 53 bits, in math/big, whose exponents have no bounds.
-func sumOracle(x []float32) float64 {
+func sumDefinition(x []float32) float64 {
 	rounded := func() *big.Float { return new(big.Float).SetPrec(53).SetMode(big.ToNearestEven) }
 	total := rounded()
 	for start := 0; start < len(x); start += 4096 {
@@ -138,7 +140,7 @@ func sumOracle(x []float32) float64 {
 	return sum
 }
 
-func TestSumSquaresOracle(t *testing.T) {
+func TestSumSquaresDefinition(t *testing.T) {
 	type test struct {
 		name string
 		x    []float32
@@ -150,7 +152,7 @@ func TestSumSquaresOracle(t *testing.T) {
 		for _, n := range []int{0, 1, 15, 16, 17, 31, 100, 4095, 4096, 4097, 4111, 4112, 8192, 3*4096 + 37} {
 			x := make([]float32, n)
 			kind.fill(&r, x)
-			tests = append(tests, test{fmt.Sprintf("%s, %d elements", kind.name, n), x, sumOracle(x)})
+			tests = append(tests, test{fmt.Sprintf("%s, %d elements", kind.name, n), x, sumDefinition(x)})
 		}
 	}
 	forEachSum(t, func(t *testing.T) {
@@ -402,4 +404,107 @@ func FuzzSumSquares(f *testing.F) {
 			requireSum(t, name+" in two parts", sum, want)
 		}
 	})
+}
+
+// ---- Benchmarks ----
+
+var sumSizes = []int{1, 16, 100, 1 << 10, 4 << 10, 32 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20}
+
+// sumData is ordinary gradients, on huge pages where there are any.
+func sumData(b *testing.B, n int) []float32 {
+	x := make([]float32, n)
+	if err := AdviseHugePages(x); err != nil {
+		b.Log(err)
+	}
+	r := generator(37)
+	for i := range x {
+		x[i] = r.symmetric()
+	}
+	return x
+}
+
+func BenchmarkSumSquares(b *testing.B) {
+	for _, n := range sumSizes {
+		x := sumData(b, n)
+		for _, name := range ISAs() {
+			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
+				useISA(b, name)
+				b.SetBytes(4 * int64(n))
+				for b.Loop() {
+					SumSquares(x)
+				}
+				perElement(b, n)
+			})
+		}
+	}
+}
+
+// BenchmarkSumSquaresRead is what there is to reach: the same slices only read,
+// by a loop over 64-bit words, and by the standard library's search for a byte
+// that is not there, which is in assembly on some architectures.
+func BenchmarkSumSquaresRead(b *testing.B) {
+	for _, n := range sumSizes {
+		x := sumData(b, n)
+		for i := range x {
+			x[i] = 1 // 0x3f800000
+		}
+		b.Run(fmt.Sprintf("%d/words", n), func(b *testing.B) {
+			words := unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(x))), n/2)
+			b.SetBytes(4 * int64(n))
+			var all uint64
+			for b.Loop() {
+				rest := words
+				for ; len(rest) >= 16; rest = rest[16:] {
+					w := (*[16]uint64)(rest)
+					all |= w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7] |
+						w[8] | w[9] | w[10] | w[11] | w[12] | w[13] | w[14] | w[15]
+				}
+			}
+			if n >= 32 && all != 0x3f8000003f800000 {
+				b.Error(all)
+			}
+			perElement(b, n)
+		})
+		b.Run(fmt.Sprintf("%d/search", n), func(b *testing.B) {
+			b.SetBytes(4 * int64(n))
+			for b.Loop() {
+				if bytes.IndexByte(bytesOf(x), 0xff) >= 0 {
+					b.Fatal("found")
+				}
+			}
+			perElement(b, n)
+		})
+	}
+}
+
+// BenchmarkSumSquaresData has a subnormal number in one of so many elements. Some
+// CPUs may take long to convert one; the AVX2 kernel trials for them there, and is
+// measured here both ways.
+func BenchmarkSumSquaresData(b *testing.B) {
+	const n = 32 << 10
+	for _, every := range []int{0, 1, 100, 10_000} {
+		x := sumData(b, n)
+		if every > 0 {
+			for i := every - 1; i < n; i += every {
+				x[i] = math.Float32frombits(uint32(1 + i))
+			}
+		}
+		for _, name := range ISAs() {
+			run := func(b *testing.B) {
+				useISA(b, name)
+				b.SetBytes(4 * n)
+				for b.Loop() {
+					SumSquares(x)
+				}
+				perElement(b, n)
+			}
+			b.Run(fmt.Sprintf("subnormal-1-of-%d/%s", every, name), run)
+			if other := otherSum[name]; other != nil {
+				b.Run(fmt.Sprintf("subnormal-1-of-%d/%s-otherwise", every, name), func(b *testing.B) {
+					other(b)
+					run(b)
+				})
+			}
+		}
+	}
 }

@@ -9,78 +9,80 @@ import (
 	"sync/atomic"
 )
 
-// Param is a tensor to train, as a step takes it: its elements, their gradient
-// and the state that belongs to them. Keep it from step to step, for its State.
+// A Param is a tensor to train: its elements, their gradient and their state. Make
+// it once and keep it from step to step, because Step keeps the state in it.
 type Param struct {
-	Theta []float32 // the parameters, which the step updates
+	Theta []float32 // the parameters, which Step updates
 
-	// Grad is the gradient. Where it is nil, as that of a layer which is frozen or
-	// which this batch has not used, the step leaves Theta and State alone. A
-	// gradient of zero does not: the means and the momentum decay, and momentum and
-	// weight decay move Theta. A tensor without elements has no gradient to be nil: it takes part.
+	// Grad is the gradient. Step leaves Theta and State alone if Grad is nil, as for
+	// a frozen layer or one that the batch did not use. A gradient of zero is not
+	// the same: the means and the momentum decay, and momentum and weight decay
+	// move Theta. A tensor without elements always takes part.
 	Grad []float32
 
-	// State is made by Step where it is nil or empty, and set here. It is made with
-	// the first gradient: before that it has no slices.
+	// State is allocated by Step if it is nil or empty. It stays empty until the
+	// tensor has its first gradient.
 	State *State
 
-	Name string // what errors call the tensor; empty: params[i]
+	// Options are the tensor's own options, instead of the Optimizer's. They do not
+	// follow the Optimizer's: a schedule of LR, for example, must be applied to
+	// both. NoDecay and LRScale are often enough.
+	Options *RMSProp
+	NoDecay bool    // no weight decay, as is usual for a bias
+	LRScale float64 // multiplies LR, as for a layer that learns slowly; 0 means 1
 
-	// Width is for a table, such as an embedding, of which a batch uses few rows.
-	// Theta is rows of Width elements, and Grad has one for each of Rows. All other
-	// rows are left alone, as by [RMSProp.UpdateRows]. A row may be listed twice:
-	// its gradients are added up first, with the bits of [CoalesceRows], so that
-	// Report.Norm is that of the sums. 0: Grad is as long as Theta.
+	Name string // what errors call the tensor; params[i] if it is empty
+
+	// Width and Rows are for tables, such as embeddings, of which a batch uses few
+	// rows. If Width is not 0, Theta consists of rows of Width elements, and Grad
+	// has one row for each of Rows. Step leaves all other rows alone, as
+	// [RMSProp.UpdateRows] does. If a row is listed more than once, Step adds its
+	// gradients first, with the bits of [CoalesceRows]; Report.Norm is the norm of
+	// the sums.
 	Width int
 	Rows  []int
-
-	NoDecay bool    // no weight decay, such as for a bias
-	LRScale float64 // what LR is multiplied by, such as for a layer that learns slowly; 0 means 1
-
-	// Options are the tensor's own, and take the place of the Optimizer's as a
-	// whole. They follow no change there: a schedule of LR, for instance, has to be
-	// applied to both. NoDecay and LRScale do follow.
-	Options *RMSProp
 }
 
-// Optimizer takes steps on many tensors and many cores. The bits are those of
-// [RMSProp.Update] on each tensor, however many workers there are.
+// An Optimizer steps many tensors on many cores. The bits are those of
+// [RMSProp.Update] on each tensor, for any number of workers.
 //
-// The zero value works once Options are set: Step refuses an Rho of 0 with an Eps
-// of 0. All fields may change between steps:
-// LR for a schedule, Momentum to and from 0 where the states have the buffer
-// ([RMSProp.Adapt] adds it), Workers in a training that is resumed elsewhere. An
-// Optimizer takes one step at a time, and must not be copied after the first.
+// The zero value is ready to use once Options are set; Step refuses options with
+// neither Rho nor Eps. All fields may change between steps: LR for a schedule,
+// Momentum to and from 0 if the states have the buffer ([RMSProp.Adapt] adds it),
+// Workers when training resumes on another machine.
+//
+// An Optimizer takes one step at a time and must not be copied after the first one.
 // Step returns an error for either mistake.
 type Optimizer struct {
-	Options RMSProp // of the tensors that have none of their own
-	Workers int     // how many goroutines a step may use; 0: GOMAXPROCS
+	Options RMSProp // for all tensors without options of their own
+	Workers int     // how many goroutines a step may use; 0 means GOMAXPROCS
 
-	// LossScale is what the loss, and so every gradient, was multiplied by. The
-	// gradients are divided by it; 0 means 1. LossScale of an RMSProp must be 0 here.
+	// LossScale is what the loss, and so every gradient, was multiplied by. Step
+	// divides the gradients by it; 0 means 1. RMSProp.LossScale must be 0 in an
+	// Optimizer.
 	LossScale float64
 
-	// ClipNorm limits the norm of all gradients of a step together, see Report.Norm:
-	// all of them are multiplied by
+	// ClipNorm limits the norm of all gradients together, see Report.Norm. Step
+	// multiplies all of them by
 	//
 	//	min(1, ClipNorm/(norm + 1e-6))
 	//
-	// as torch.nn.utils.clip_grad_norm_ has it. The factor, computed in float64, goes
-	// into what LossScale divides by, so that the gradients themselves stay as they are.
-	// ClipValue comes after it. 0 is no limit, +Inf only measures. A step whose norm is
-	// not finite is skipped: nothing is written to any tensor or state.
+	// as torch.nn.utils.clip_grad_norm_ does. This factor is computed in float64
+	// and combined with LossScale, so the gradients in memory do not change.
+	// ClipValue applies after it. 0 means no limit, +Inf only measures the norm. A
+	// step whose norm is not finite is skipped: it writes to no tensor or state.
 	ClipNorm float64
 
-	// SkipNonFinite skips a step if there is a NaN or an infinity in any
-	// gradient, or if Report.Norm is 2^64 or more, from where on squares are
-	// infinite in float32. With a loss scale, halve it and go on.
+	// SkipNonFinite skips a step if any gradient has a NaN or an infinity, or if
+	// Report.Norm is 2^64 or more, where squares become infinite in float32. With a
+	// loss scale, halve it and go on.
 	SkipNonFinite bool
 
-	// ZeroGrad sets the gradients to zero, while they are still in the cache, after
-	// they were used. Those of a step that is skipped become zero as well.
+	// ZeroGrad sets the gradients to zero after their use, while they are still in
+	// the cache. A skipped step does so as well.
 	ZeroGrad bool
 
-	self      *Optimizer // to recognize a copy
+	self      *Optimizer // tells a copy from the original
 	stepping  atomic.Bool
 	places    places
 	partition partition
@@ -90,51 +92,49 @@ type Optimizer struct {
 	sumUnit   func(unit int)
 }
 
-// Report is what [Optimizer.Step] has done.
+// A Report is what [Optimizer.Step] did.
 type Report struct {
 	// Norm is the Euclidean norm of all gradients together, divided by LossScale:
 	// the root of the sum of their [SumSquares], in the order of params, over
-	// LossScale. It is computed with ClipNorm or SkipNonFinite, and 0 without. Its
-	// bits depend on nothing else, such as the number of workers.
+	// LossScale. It is 0 without ClipNorm and SkipNonFinite. Its bits depend on
+	// nothing else, such as the number of workers.
 	Norm    float64
-	Skipped bool // nothing was written, except to gradients by ZeroGrad
+	Skipped bool // nothing was written, except gradients by ZeroGrad
 
-	// NonFinite is the first tensor whose gradient has a NaN or an infinity, by its
-	// Name or as params[i]. It is empty if all are finite or Norm was not computed.
+	// NonFinite is the first tensor whose gradient has a NaN or an infinity: its
+	// Name, or params[i]. It is empty if there is none, or if Norm was not computed.
 	NonFinite string
 }
 
-// Step takes one step on every tensor that has a gradient and returns when all of it
-// is done. It uses no more goroutines than Workers says, its caller's included,
-// and fewer where the work is little.
+// Step takes one step on every tensor that has a gradient, and returns when all of
+// them are done. It uses at most Workers goroutines, including the caller's, and
+// fewer if there is little work.
 //
-// It borrows params for as long as it runs: no slice is kept. Tensors may move,
-// come or go between steps. What it has found out about them it remembers by
-// address and length, so that a step on the same tensors as before allocates
-// nothing and checks next to nothing. Many small tensors are fastest where they,
-// their gradients and their states are parts of a few large slices.
+// Step keeps no slice after it returns. Tensors may move, come or go between steps.
+// It remembers where they lie by address and length, so that a step on the same
+// tensors as before allocates nothing and checks little. Many small tensors are
+// fastest if they are parts of one large slice, and so are their gradients.
 //
-// Everything is checked before anything is written: the error is an
-// [*ArgumentError] on the options or a tensor, with all others that are wrong, and
-// everything is as it was, the States that are nil too. No
-// two slices may overlap in memory, whether or not a tensor has a gradient in this
-// step, except that gradients may be shared without ZeroGrad.
+// Step checks everything before it writes anything. Its error is an
+// [*ArgumentError], which lists everything that is wrong; then all tensors and
+// states are as they were. No two slices may overlap in memory, even if their
+// tensors have no gradient in this step, except that gradients may be shared
+// without ZeroGrad.
 //
-// To add tensors later, list them: their states begin with the step in which they
-// first have a gradient. To save a training, save the states along with the
-// thetas. It can be resumed with another number of workers and on another CPU. A
-// // Param that is made again for every step loses its State: the third step on the
-// same Theta without one returns an error.
+// To add a tensor later, add it to params: its state begins with its first
+// gradient. To save training, save the states along with the thetas. Training can
+// resume with another number of workers and on another CPU. A Param that is made
+// again for every step loses its State each time: the third such step in a row
+// returns an error.
 //
-// Large tensors are divided among the workers, small ones put together, so that
-// the workers finish at the same time. A worker takes whole cache lines of 64
-// bytes of all the Theta slices, and of the states made here, which lie in their
-// lines as their Theta does. Where states come from elsewhere and lie otherwise,
-// two workers may write to one line at the border between their parts: never to
-// the same element, so that this costs a little time and no bits.
+// Step divides large tensors among the workers and combines small ones. A worker
+// gets whole cache lines of 64 bytes of all Theta slices, and of the states that
+// Step allocates, which lie in their lines as their Theta does. If states from
+// elsewhere lie differently, two workers may write to one line, but never to the
+// same element: that costs a little time and changes no bits.
 //
-// A panic, as of a fault in memory that was mapped from a file, unwinds Step only
-// when no worker writes any more.
+// If a step panics, as for a fault in a memory-mapped gradient, Step unwinds only
+// after all workers have stopped. A panic of a worker becomes one of the caller.
 func (o *Optimizer) Step(params []Param) (report Report, err error) {
 	if floatMode() != defaultFloatMode {
 		inDefaultFloatMode(func() { report, err = o.Step(params) })
@@ -182,6 +182,7 @@ func (o *Optimizer) Step(params []Param) (report Report, err error) {
 	if !t.skipped || o.ZeroGrad {
 		o.workers.run(o.useful(), o.partition.units(), o.runUnit)
 	}
+	t.done = true
 	return report, nil
 }
 
@@ -195,12 +196,15 @@ func (o *Optimizer) enter() *ArgumentError {
 	}
 	if o.self != o {
 		o.stepping.Store(false)
-		return &ArgumentError{Name: "Optimizer", Value: "a copy", Want: "the one that has taken the steps before"}
+		return &ArgumentError{Name: "Optimizer", Value: "a copy", Want: "the Optimizer that took the first step: keep a pointer to it"}
 	}
 	return nil
 }
 
+// leave ends a step. What is known about the tensors holds if the step was taken: it may
+// have panicked before all of it was worked out.
 func (o *Optimizer) leave() {
+	o.places.known = o.places.known && o.task.done
 	o.task.end()
 	o.stepping.Store(false)
 }
@@ -345,8 +349,8 @@ func (o *Optimizer) overlaps(wrong *ArgumentError, params []Param) *ArgumentErro
 	})
 }
 
-// makeStates makes the states that are missing. A tensor without a gradient gets
-// an empty one, so that its State can be saved along with the others.
+// makeStates allocates the missing states. A tensor without a gradient gets an
+// empty one, so that a slice of all states can be saved.
 func (o *Optimizer) makeStates(params []Param) {
 	missing, elements := 0, 0
 	for i := range params {
@@ -366,14 +370,16 @@ func (o *Optimizer) makeStates(params []Param) {
 			p.State, states = &states[0], states[1:]
 		}
 		if p.State.isNew() && !p.idle() {
-			_, again := slices.BinarySearch(o.task.remade, i)
-			made = append(made, newState{address(p.Theta), len(p.Theta), again})
+			if len(p.Theta) > 0 {
+				again := slices.Contains(o.task.remade, i)
+				made = append(made, newState{address(p.Theta), len(p.Theta), again})
+			}
 			memory.fill(p.State, p.options(o), p.Theta)
 		}
 	}
-	o.places.learn(params)
-	o.places.known = true
-	o.places.newStates = made
+	if o.places.newStates = made; len(made) > 0 {
+		o.places.learn(params) // which does not fail: new memory overlaps nothing
+	}
 }
 
 // divide divides the work. Of the tensors that are where they were, only the rows
@@ -385,7 +391,7 @@ func (o *Optimizer) divide(same bool) {
 		p.workers = workers
 		p.divide(o.task.params, o.places.order, unitSize(o.places.elements, workers))
 	}
-	if p.hasTables || len(o.task.tables) > 0 {
+	if len(o.task.tables) > 0 { // else all that are left of the step before are idle
 		p.addTables(o.task.tables, unitSize(o.task.active, workers))
 	}
 }

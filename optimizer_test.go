@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"weak"
@@ -695,12 +696,17 @@ func TestOptimizerErrors(t *testing.T) {
 			[]string{"len(params[2].State.MeanGrad) = 10, want 0 without Centered and FirstMoment"}},
 		{func(p *Optimizer, params []Param) { params[2].State.MeanSquare = memory[70:79] },
 			[]string{"len(params[2].State.MeanSquare) = 9, want 10 (len(Theta))"}},
+		{func(p *Optimizer, params []Param) {
+			p.ClipNorm, params[0].State.Step, params[0].Grad = -1, -3, memory[10:15]
+			params[2].State.Step, params[2].Grad = -4, memory[60:66]
+		}, []string{"ClipNorm = -1, want 0 or more", "params[0].State.Step = -3, want 0 or more", "len(params[0].Grad) = 5, want 10 (len(Theta))",
+			"params[2].State.Step = -4, want 0 or more", "len(params[2].Grad) = 6, want 10 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[0].State.Step = -3 }, []string{"params[0].State.Step = -3, want 0 or more"}},
 		{func(p *Optimizer, params []Param) { params[2].Name, params[2].State.Step = "embedding", -3 },
 			[]string{"embedding.State.Step = -3, want 0 or more"}},
 		{func(p *Optimizer, params []Param) { params[2].Name, params[2].Theta = "tied", params[0].Theta },
 			[]string{overlap("params[0].Theta", "tied.Theta", 0)}},
-		// What has no gradient is checked, too.
+		// A tensor without a gradient is checked as well.
 		{func(p *Optimizer, params []Param) { params[2].Grad, params[2].State.MeanSquare = nil, nil },
 			[]string{"len(params[2].State.MeanSquare) = 0, want 10 (len(Theta))"}},
 		{func(p *Optimizer, params []Param) { params[1].Grad, params[1].Theta = nil, at(85) },
@@ -782,7 +788,7 @@ func TestOptimizerEmpty(t *testing.T) {
 			}
 		}
 	}
-	// After one with tensors, too.
+	// Also after a step with tensors.
 	opt := &Optimizer{Options: PyTorch()}
 	params := []Param{{Theta: make([]float32, 1), Grad: make([]float32, 1)}}
 	mustStep(t, opt, params)
@@ -1036,6 +1042,11 @@ func TestOptimizerParamInLoop(t *testing.T) {
 	mustStep(t, opt, params)
 	params[0].State = nil
 	mustStep(t, opt, params)
+
+	memory := make([]float32, 5) // of which a tensor takes more each time
+	for n := range memory {
+		mustStep(t, opt, []Param{{Theta: memory[:n+1], Grad: make([]float32, n+1)}})
+	}
 }
 
 // A schedule and a loss scale reach all tensors.
@@ -1073,6 +1084,7 @@ func TestOptimizerRelativeOptions(t *testing.T) {
 		{func() { own.LossScale = 3 }, "params[4].Options.LossScale = 3, want 0, and the Optimizer's LossScale, which all tensors have"},
 		{func() { opt.Options.Rho, opt.Options.Eps = 0, 0 },
 			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone"},
+		{func() { opt.Options.LR = -1 }, "Options.LR = -1" + wantRate}, // and not LRScale
 		{func() { params[1].LRScale = -0.5 }, "params[1].LRScale = -0.5, want a number above 0, or 0 for 1"},
 		{func() { params[1].LRScale = math.NaN() }, "params[1].LRScale = NaN, want a number above 0, or 0 for 1"},
 		{func() { opt.Options.LR, params[2].LRScale = 1e15, 1e15 },
@@ -1183,6 +1195,31 @@ func TestOptimizerOneStepAtATime(t *testing.T) {
 
 	var moved Optimizer
 	reflect.ValueOf(&moved).Elem().Set(reflect.ValueOf(opt).Elem())
-	requireStepError(t, &moved, params, "Optimizer = a copy, want the one that has taken the steps before")
+	requireStepError(t, &moved, params, "Optimizer = a copy, want the Optimizer that took the first step: keep a pointer to it")
 	mustStep(t, opt, params)
+}
+
+// Of steps from many goroutines each is taken, or refused without a trace.
+func TestOptimizerConcurrentSteps(t *testing.T) {
+	opt := &Optimizer{Options: Keras(), Workers: 2, ClipNorm: 1}
+	params := []Param{{Theta: make([]float32, 2*share), Grad: make([]float32, 2*share)}}
+	var taken, refused atomic.Int64
+	var wg waitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 200 {
+				if _, err := opt.Step(params); err == nil {
+					taken.Add(1)
+				} else if _, ok := errorAs[*ArgumentError](err); ok {
+					refused.Add(1)
+				} else {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := params[0].State.Step; got != int(taken.Load()) || taken.Load()+refused.Load() != 800 {
+		t.Errorf("Step = %d after %d steps, %d were refused", got, taken.Load(), refused.Load())
+	}
 }

@@ -5,9 +5,8 @@ type partition struct {
 	pieces []piece
 	ends   []int // of each unit, in pieces
 
-	workers   int // that the units are for
-	hasTables bool
-	dense     struct{ pieces, units int }
+	workers int // how many the units are for
+	dense   struct{ pieces, units int }
 }
 
 // A piece is the elements of a tensor from start to end or, if it is of a table,
@@ -29,8 +28,8 @@ const (
 	blocksPerUnit  = largestUnit / normBlock
 )
 
-// share is how many elements are worth a goroutine: to start one and to wait for
-// it takes some µs.
+// share is how many elements are worth a goroutine: starting one and waiting for it
+// takes a few µs.
 const share = 16 << 10
 
 func unitSize(total, workers int) int {
@@ -54,8 +53,8 @@ func (p *partition) unit(i int) []piece {
 
 // divide divides the tensors, in their order in memory, into units of at least size
 // elements, the last one aside. It cuts where a cache line of theta begins, so that
-// neighbours in memory which share a line get the same worker. Of a table, whose
-// rows differ from step to step, it leaves an empty piece.
+// tensors that share a line get the same worker. A table, whose rows differ from step
+// to step, gets an empty piece here.
 func (p *partition) divide(params []Param, order []int32, size int) {
 	p.pieces, p.ends = p.pieces[:0], p.ends[:0]
 	filled := 0 // elements of the unit so far
@@ -89,11 +88,9 @@ func (p *partition) divide(params []Param, order []int32, size int) {
 // close ends a unit.
 func (p *partition) close() { p.ends = append(p.ends, len(p.pieces)) }
 
-// addTables adds units for the gradients of the tables, in place of those of the
-// step before.
+// addTables replaces the last step's units for tables by those of this step.
 func (p *partition) addTables(tables []table, size int) {
 	p.pieces, p.ends = p.pieces[:p.dense.pieces], p.ends[:p.dense.units]
-	p.hasTables = len(tables) > 0
 	filled := 0
 	for i := range tables {
 		t := &tables[i]

@@ -48,8 +48,8 @@ func TestPartitionCacheLines(t *testing.T) {
 						if x = part(x, start, end); len(x) == 0 {
 							continue
 						}
-						first, behind := extent(x)
-						for line := first / lineSize; line <= (behind-1)/lineSize; line++ {
+						first, end := extent(x)
+						for line := first / lineSize; line <= (end-1)/lineSize; line++ {
 							if before, ok := owner[line]; ok && before != unit {
 								t.Fatalf("units %d and %d write to one cache line", before, unit)
 							}

@@ -6,13 +6,13 @@ import (
 	"unsafe"
 )
 
-// places are where the tensors of the last step lie, which were found to be apart.
-// They are numbers, and keep no memory from being collected.
+// places remembers where the tensors of the last step lie, which do not overlap. It
+// holds addresses as numbers, so it keeps no memory alive.
 type places struct {
 	known      bool
 	tensors    []place // by their index in params
 	written    []span  // theta and states, sorted
-	grads      []span  // gradients, sorted, where they have to be apart
+	grads      []span  // gradients, sorted, if they must not overlap
 	gradsApart bool
 	order      []int32 // indices in params by address of theta, those without elements at the end
 	elements   int     // of all Thetas whose gradients are whole
@@ -21,7 +21,7 @@ type places struct {
 	newStates []newState // of the last step, sorted by theta
 }
 
-// place is where a tensor lies. The addresses of empty slices are 0.
+// A place is where a tensor lies. The addresses of empty slices are 0.
 type place struct {
 	theta, grad, s, m, b uintptr
 	n                    int
@@ -39,14 +39,14 @@ func placeOf(p *Param) place {
 	return k
 }
 
-// A newState is one that a step has made.
+// A newState is a state that a step made.
 type newState struct {
 	theta uintptr
 	n     int
-	again bool // the step before has made one for the same Theta
+	again bool // the step before made one for the same Theta
 }
 
-// address is that of x's first element, 0 where there is none.
+// address returns the address of x's first element, or 0 if x is empty.
 func address(x []float32) uintptr {
 	if len(x) == 0 {
 		return 0
@@ -66,8 +66,8 @@ func (k *place) matches(p *Param) bool {
 	return address(st.MeanSquare) == k.s && address(st.MeanGrad) == k.m && address(st.MomentumBuffer) == k.b
 }
 
-// apart reports whether no two slices overlap, of which one is written. same
-// says that nothing has changed but the gradients in moved.
+// apart reports whether no written slice overlaps another one. If same is true, only
+// the gradients in moved have changed.
 func (p *places) apart(params []Param, same, zeroGrad bool) bool {
 	if same {
 		p.known = p.follow(params)
@@ -80,7 +80,7 @@ func (p *places) apart(params []Param, same, zeroGrad bool) bool {
 	return p.known
 }
 
-// learn finds out where all slices lie, and reports whether they are apart.
+// learn finds where all slices lie, and reports whether they are apart.
 func (p *places) learn(params []Param) bool {
 	p.tensors = slices.Grow(p.tensors[:0], len(params))[:len(params)]
 	p.written, p.gradsApart, p.elements = p.written[:0], false, 0
@@ -115,7 +115,7 @@ func (p *places) learn(params []Param) bool {
 	return true
 }
 
-// follow does so where only gradients have moved.
+// follow does the same if only gradients have moved.
 func (p *places) follow(params []Param) bool {
 	for _, i := range p.moved {
 		grad := params[i].Grad
@@ -139,8 +139,8 @@ func (p *places) gradientsApart(params []Param) bool {
 	return p.gradsApart
 }
 
-// made reports whether the last step has made a state for theta, and the one before
-// as well.
+// made reports whether the last step made a state for theta, and whether the step
+// before it did so as well.
 func (p *places) made(theta []float32) (made, again bool) {
 	at, found := slices.BinarySearchFunc(p.newStates, address(theta), func(s newState, a uintptr) int { return cmp.Compare(s.theta, a) })
 	if !found || p.newStates[at].n != len(theta) {

@@ -115,7 +115,7 @@ func TestPlacesAreRemembered(t *testing.T) {
 	opt := &Optimizer{Options: Keras()}
 	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}, {Theta: []float32{1}, Grad: []float32{1}}}
 	mustStep(t, opt, params)
-	opt.places.written[0].slice += 1000 // a mark, that to learn anew would remove
+	opt.places.written[0].slice += 1000 // a mark that learning all again would remove
 	params[0].Grad = nil
 	mustStep(t, opt, params)
 	params[0].Grad = []float32{3}
@@ -125,12 +125,12 @@ func TestPlacesAreRemembered(t *testing.T) {
 	opt.places.grads[0].slice += 1000
 	mustStep(t, opt, params)
 	if len(opt.places.moved) > 0 || opt.places.grads[0].slice < 1000 {
-		t.Error("gradients that have not moved were learnt anew")
+		t.Error("gradients that did not move were learned again")
 	}
 	opt.Options.LR, opt.Workers, opt.ClipNorm = 1, 2, 1
 	mustStep(t, opt, params)
 	if opt.places.written[0].slice < 1000 {
-		t.Error("all was learnt anew")
+		t.Error("everything was learned again")
 	}
 	params[0].Theta = []float32{1}
 	mustStep(t, opt, params)

@@ -166,14 +166,6 @@ func TestPlanIsChosen(t *testing.T) {
 	})
 }
 
-// turnsOfRound are the plans in their order in a round.
-func turnsOfRound(round, plans int) (order []int) {
-	for turn := round * plans; turn < (round+1)*plans; turn++ {
-		order = append(order, planAt(turn, plans))
-	}
-	return order
-}
-
 // Equal times leave the first plan, as on a clock too coarse to tell.
 func TestPlanTies(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {

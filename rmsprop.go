@@ -2,12 +2,13 @@ package kernel
 
 import "cmp"
 
-// RMSProp is one member of the RMSProp family: what PyTorch, TensorFlow, Keras,
-// optax, Gorgonia and GoMLX call RMSprop, each with its own conventions and
-// options. [Keras], [PyTorch], [TensorFlow], [Optax], [Gorgonia] and [GoMLX]
-// return those. The zero value of each option switches it off.
+// RMSProp holds the options of an RMSProp step as PyTorch, TensorFlow, Keras, optax,
+// Gorgonia and GoMLX define it, each with its own conventions. [Keras], [PyTorch],
+// [TensorFlow], [Optax], [Gorgonia] and [GoMLX] return their defaults. The zero
+// value of each option switches it off. Set LR, Rho and Eps, or start from a preset:
+// with Rho and Eps both 0, a step is LR in the direction of the gradient's sign.
 //
-// A step does, element by element and in one pass over memory, whatever is on:
+// In one pass over memory, a step computes for each element what is switched on:
 //
 //	grad = grad/LossScale                           -grad/LossScale with Maximize
 //	grad = min(max(grad, -ClipValue), ClipValue)    ClipValue
@@ -80,10 +81,10 @@ import "cmp"
 //
 // # Momentum schedules
 //
-// Momentum may change from step to step. Where it is 0 and the State has a
-// buffer, b is kept as with any other Momentum: it holds the last step, so that
-// momentum can come back. A State gets a buffer where Momentum is not 0 when the
-// state is made.
+// Momentum may change from step to step. If it is 0 and the State has a buffer, b
+// holds the last step, as with any other Momentum, so that momentum can come back.
+// NewState allocates a buffer if Momentum is not 0; [RMSProp.Adapt] adds one later,
+// or removes it.
 //
 // # What a huge gradient does
 //
@@ -137,7 +138,7 @@ type RMSProp struct {
 	Centered       bool    // divide by an estimate of the standard deviation: subtract the mean
 	WeightDecay    float64 // pull towards zero: added to the gradient (L2), or
 	DecoupledDecay bool    // taken from theta itself
-	LossScale      float64 // what the loss, and so the gradient, was multiplied by: it is divided by that; 0 means 1
+	LossScale      float64 // the gradient is divided by it; 0 means 1; an Optimizer has its own and needs 0 here
 	ClipValue      float64 // limits each element of the gradient to [-ClipValue, ClipValue]; 0: no limit
 	Maximize       bool    // go up the gradient, not down
 	EpsOutside     bool    // sqrt(s) + Eps instead of sqrt(s + Eps)

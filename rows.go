@@ -5,25 +5,24 @@ import (
 	"slices"
 )
 
-// UpdateRows takes one step in some rows of a table, as for an embedding of
-// which a batch uses few: theta and the state are rows of width elements, and
-// row i of grad updates row rows[i] of them, with the bits that Update gives
-// there. All other rows are left alone: neither do their means and momentum
-// decay, nor does their theta, which is what TensorFlow calls the sparse
-// update. A row that is listed with a gradient of zero is not left alone.
+// UpdateRows takes one step on some rows of a table, such as an embedding of which a
+// batch uses few. theta and the state consist of rows of width elements; row i of
+// grad updates their row rows[i], with the bits that Update gives for that row. All
+// other rows stay as they are: neither their means and momentum nor their theta
+// decay. TensorFlow calls this the sparse update. A listed row with a gradient of
+// zero does decay.
 //
-// [CoalesceRows] makes a gradient that has a row for each use of a row into one
-// that fits here. Sorted rows are fastest: neighbours take one step together.
-// [Optimizer.Step] does the same, for a Param with Rows, beside other tensors.
+// [CoalesceRows] adds up the gradients of rows that are listed more than once.
+// Sorted rows are fastest, because neighbors take one step together. In
+// [Optimizer.Step], a Param with Rows does all of this beside other tensors.
 //
-// st.Step counts the calls. With BiasCorrection each row takes that for its
-// number of steps, so that the means of a row which is used for the first time
-// in a late call are not corrected for their start.
+// st.Step counts the calls. With BiasCorrection every row uses that count, so the
+// means of a row that is first used in a late call are not corrected for their
+// start.
 //
-// It panics with an [*ArgumentError], before it has written anything, where
-// Update would, and if a row is out of range or listed twice. It allocates only
-// where rows is unsorted and has a row from 32,768 on: one bit a row,
-// to find what is listed twice.
+// UpdateRows panics with an [*ArgumentError], before it writes anything, if Update
+// would, or if a row is out of range or listed twice. It allocates only if rows is
+// unsorted and has a row from 32,768 on: one bit a row, to find duplicates.
 func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width int) {
 	if floatMode() != defaultFloatMode {
 		inDefaultFloatMode(func() { r.UpdateRows(theta, grad, st, rows, width) })
@@ -38,7 +37,7 @@ func (r *RMSProp) UpdateRows(theta, grad []float32, st *State, rows []int, width
 	k.round(r, 1, st.Step+1)
 	all, t := k.call(theta, grad, st), table{width: width, rows: rows}
 	for at := 0; at < len(grad); {
-		part := t.neighbours(&all, at, len(grad))
+		part := t.neighbors(&all, at, len(grad))
 		at += part.n
 		part.run(part.n)
 	}
@@ -53,10 +52,10 @@ type table struct {
 	grad   []float32
 }
 
-// neighbours returns the step on the elements of the gradient from at on, as long
-// as their rows are neighbours in the table, and before end. all is the step on
-// the table and the whole gradient.
-func (t *table) neighbours(all *call, at, end int) call {
+// neighbors returns the step on the elements of the gradient from at up to end, as far
+// as their rows are neighbors in the table. all is the step on the table and the
+// whole gradient.
+func (t *table) neighbors(all *call, at, end int) call {
 	row := at / t.width
 	first := t.rows[row]*t.width + at%t.width
 	stop := (row + 1) * t.width
@@ -74,14 +73,14 @@ func part(x []float32, start, end int) []float32 {
 	return x[start:end]
 }
 
-// CoalesceRows makes a gradient in which rows are listed twice or more, as where a
-// word occurs again in a batch, into one that [RMSProp.UpdateRows] takes: row i
-// of grad, of width elements, is added to the others of row rows[i]. The sums are
-// float32 sums in the order of the list, and the rows of the result stand in the
-// order of their first occurrence, so that the bits are the same everywhere.
+// CoalesceRows adds up the gradients of rows that are listed more than once, as for a
+// word that occurs twice in a batch. Row i of grad, of width elements, belongs to
+// row rows[i]. The result is for [RMSProp.UpdateRows]. Sums are float32 sums in the
+// order of rows, and the result lists the rows in the order of their first
+// occurrence, so the bits are the same everywhere.
 //
-// What it is given stays as it is. It returns grad and rows themselves where no
-// row is listed twice, and new slices otherwise. It panics with an
+// CoalesceRows does not change its arguments. It returns grad and rows themselves if
+// no row is listed twice, and new slices otherwise. It panics with an
 // [*ArgumentError] if width is not positive or grad does not have a row for each
 // of rows.
 func CoalesceRows(grad []float32, rows []int, width int) (sums []float32, once []int) {

@@ -1,10 +1,9 @@
 package kernel
 
-// State is what an optimizer remembers of one tensor from step to step, with as
-// many elements in each slice as the tensor has: plain data, to be saved with
-// encoding/gob or, as long as it holds neither NaN nor infinities, encoding/json.
-// Training resumed from it continues bit for bit, on another CPU and with another
-// number of workers.
+// A State is what an optimizer remembers of one tensor from step to step. Each of its
+// slices has as many elements as the tensor. A State is plain data: save it with
+// encoding/gob or, if it has no NaN or infinity, with encoding/json. Training
+// resumed from it continues bit for bit, on any CPU and with any number of workers.
 type State struct {
 	Step           int       // how many steps have been taken; BiasCorrection goes by it
 	MeanSquare     []float32 // s: running mean of grad²
@@ -17,8 +16,8 @@ func (r *RMSProp) needs() (meanGrad, momentumBuffer bool) {
 	return r.Centered || r.FirstMoment != 0, r.Momentum != 0
 }
 
-// NewState returns the state that a tensor of n elements starts with. It
-// panics with an [*ArgumentError] if n is negative or r is not valid.
+// NewState returns the initial state of a tensor of n elements. It panics with
+// an [*ArgumentError] if n is negative or r is not valid.
 func (r *RMSProp) NewState(n int) *State {
 	r.check(nil).notNegative("n", n).panic()
 	st := &State{MeanSquare: staggered(n, 1)}
@@ -27,13 +26,12 @@ func (r *RMSProp) NewState(n int) *State {
 	return st
 }
 
-// Adapt gives st the slices that r needs, and takes those away that r does not
-// use. What is in st already stays. After Momentum, Centered or FirstMoment has changed, it
-// makes a State of the other options fit: a momentum buffer begins at zero, as at
-// the first step, and so does a mean gradient, which takes some 1/(1-Rho) steps to
-// become one.
+// Adapt makes st fit r after Momentum, Centered or FirstMoment changed: it adds the
+// slices that r needs and st lacks, and removes those that r does not need. A new
+// momentum buffer starts at zero, as for the first step. So does a new mean gradient,
+// which takes about 1/(1-Rho) steps to become accurate. Adapt changes no other value.
 //
-// It panics with an [*ArgumentError] if r is not valid or st is nil.
+// Adapt panics with an [*ArgumentError] if r is not valid or st is nil.
 func (r *RMSProp) Adapt(st *State) {
 	wrong := r.check(nil)
 	if st == nil {
@@ -66,7 +64,7 @@ func (r *RMSProp) begin(s []float32) {
 	}
 }
 
-// isNew reports whether st is still to be made: it is nil or empty.
+// isNew reports whether st still has to be allocated: it is nil or empty.
 func (st *State) isNew() bool {
 	return st == nil || len(st.MeanSquare) == 0 && st.Step == 0 && len(st.MeanGrad) == 0 && len(st.MomentumBuffer) == 0
 }
@@ -118,6 +116,9 @@ func (r *RMSProp) room(n int) int {
 }
 
 func newStateMemory(elements int) stateMemory {
+	if elements == 0 {
+		return stateMemory{}
+	}
 	memory := make([]float32, lineFloat+elements)
 	start, _ := extent(memory)
 	return stateMemory{memory[-start%lineSize/4:]}

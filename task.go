@@ -7,26 +7,26 @@ import (
 	"sort"
 )
 
-// A task is what one step needs. Its slices' memory is used again by the next one.
+// A task is what one step needs. The next step reuses the memory of its slices.
 type task struct {
 	params    []Param
 	groups    []group
 	groupOf   []int32 // of each tensor
-	current   int32   // the group of the tensor that was looked at last
+	current   int32   // the group of the last tensor
 	tables    []table // of the tensors whose gradients hold some of their rows
-	sums      rowSums // what their gradients are added up in
+	sums      rowSums // of rows that are listed more than once
 	active    int     // elements that have a gradient
 	hasTables bool    // some gradients hold rows
 	skipped   bool
-	remade    []int32 // tensors whose states the last step has made, and which have none again
+	done      bool
+	remade    []int32 // tensors without a state though the last step made one
 
-	blocksHold bool      // for the same tensors in the next step
+	blocksHold bool      // blocks are right for the next step if its tensors are the same
 	blocks     []int     // the first of each tensor's blocks of normBlock elements, and how many there are
 	blockSums  []float64 // of squares
 }
 
-// group is what the tensors have in common that have the same options and are at
-// the same step.
+// A group stands for the tensors with the same options at the same step.
 type group struct {
 	options *RMSProp
 	noDecay bool
@@ -38,24 +38,24 @@ type group struct {
 func (t *task) begin(params []Param) {
 	t.params = params
 	t.groups, t.tables, t.remade = t.groups[:0], t.tables[:0], t.remade[:0]
-	t.active, t.hasTables = 0, false
+	t.active, t.hasTables, t.done = 0, false, false
 	t.groupOf = slices.Grow(t.groupOf[:0], len(params))[:len(params)]
 	t.sums.reset()
 }
 
-// end lets go of everything that is the caller's.
+// end drops all references to the caller's memory.
 func (t *task) end() {
 	t.params = nil
 	clear(t.groups)
 	clear(t.tables)
 }
 
-// recent is how many groups are searched for one that fits: those of a model are
-// few, and if each tensor had its own, to search them all would take long.
+// recent is how many groups join searches. A model has few groups; if every tensor had
+// its own, searching all of them would take long.
 const recent = 8
 
-// join makes the group of a tensor the current one, and reports whether it is new,
-// and whether its options are.
+// join makes the group of a tensor the current one. It reports whether the group is
+// new and whether its options are.
 func (t *task) join(options *RMSProp, noDecay bool, lrScale float64, steps int) (isNew, hasNewOptions bool) {
 	hasNewOptions = len(t.groups) == 0 || options != t.groups[0].options
 	for i := len(t.groups) - 1; i >= max(0, len(t.groups)-recent); i-- {
@@ -71,8 +71,8 @@ func (t *task) join(options *RMSProp, noDecay bool, lrScale float64, steps int) 
 	return true, hasNewOptions
 }
 
-// effective sets r to the options of the group's tensors: those of the Optimizer or
-// their own, with what a Param says relative to them.
+// effective sets r to the options of the group's tensors, with NoDecay and LRScale
+// applied.
 func (g *group) effective(r *RMSProp) {
 	*r = *g.options
 	if g.lrScale != 0 {
@@ -83,7 +83,7 @@ func (g *group) effective(r *RMSProp) {
 	}
 }
 
-// round computes the coefficients of all groups. factor is that of ClipNorm.
+// round computes the coefficients of all groups. factor is ClipNorm's.
 func (t *task) round(factor, lossScale float64) {
 	for i := range t.groups {
 		g := &t.groups[i]
@@ -94,7 +94,7 @@ func (t *task) round(factor, lossScale float64) {
 	}
 }
 
-// addTables adds up the rows that are listed twice.
+// addTables lists the tables that take part, with each row once.
 func (t *task) addTables(zeroGrad bool) {
 	for i := range t.params {
 		p := &t.params[i]
@@ -130,7 +130,7 @@ func (t *task) tableGradient(i int) []float32 {
 
 // ---- The norm ----
 
-// layBlocks numbers the blocks of all gradients, unless they are what they were.
+// layBlocks numbers the blocks of all gradients, unless the last step's numbers hold.
 func (t *task) layBlocks() {
 	if t.blocksHold && !t.hasTables {
 		return
@@ -155,8 +155,8 @@ func (t *task) sumUnits() int { return (len(t.blockSums) + blocksPerUnit - 1) / 
 func (t *task) sumUnit(unit int) {
 	first := unit * blocksPerUnit
 	end := min(first+blocksPerUnit, len(t.blockSums))
-	// The tensor that has the first block is the last that begins no later: one
-	// without elements begins where the next one does.
+	// The first block belongs to the last tensor that begins at it or before it: a
+	// tensor without elements begins where the next one does.
 	i := sort.Search(len(t.blocks), func(i int) bool { return t.blocks[i] > first }) - 1
 	for ; first < end; i++ {
 		next := min(t.blocks[i+1], end)
@@ -168,8 +168,8 @@ func (t *task) sumUnit(unit int) {
 	}
 }
 
-// norm adds the sums up, and returns the first tensor whose gradient has a NaN or
-// an infinity, -1 if none has. Finite elements have a finite sum.
+// norm returns the norm of all gradients, and the first tensor whose gradient has a
+// NaN or an infinity, or -1. The sum of finite elements is finite.
 func (t *task) norm() (norm float64, notFinite int) {
 	total := 0.0
 	for i := range t.params {
@@ -198,8 +198,7 @@ func (t *task) sum(i int) (sum float64) {
 
 // ---- Elements ----
 
-// run takes the step on a piece. elements is how many the whole step has: the plan
-// goes by it.
+// run steps a piece. elements is the size of the whole step, which decides the plan.
 func (t *task) run(p piece, elements int, zeroGrad bool) {
 	param := &t.params[p.tensor]
 	if param.idle() {
@@ -210,7 +209,7 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 		rows := &t.tables[p.table]
 		all := coeffs.call(param.Theta, rows.grad, param.State)
 		for at := p.start; at < p.end; {
-			part := rows.neighbours(&all, at, p.end)
+			part := rows.neighbors(&all, at, p.end)
 			grad := rows.grad[at:][:part.n]
 			at += part.n
 			t.runPart(&part, grad, elements, zeroGrad)
@@ -221,18 +220,18 @@ func (t *task) run(p piece, elements int, zeroGrad bool) {
 		param.State.Step++
 	}
 	if p.end > p.start {
+		grad := param.Grad[p.start:p.end] // the kernels check no bounds
 		part := coeffs.call(param.Theta, param.Grad, param.State)
 		part.at, part.n = p.start, p.end-p.start
 		if !zeroGrad && !t.skipped {
 			part.run(elements)
 			return
 		}
-		t.runPart(&part, param.Grad[p.start:p.end], elements, zeroGrad)
+		t.runPart(&part, grad, elements, zeroGrad)
 	}
 }
 
-// runPart takes the step on some elements, and sets their gradients to zero while
-// they are in the cache.
+// runPart steps some elements, and zeroes their gradients while they are in the cache.
 func (t *task) runPart(c *call, grad []float32, elements int, zeroGrad bool) {
 	if !zeroGrad {
 		if !t.skipped {

@@ -13,14 +13,14 @@ type workers struct {
 	next     atomic.Int64
 	helper   func() // claims units as a goroutine of its own
 	helpers  sync.WaitGroup
-	panicsOn bool // debug.SetPanicOnFault of the caller, which holds for one goroutine
+	panicsOn bool // the caller's debug.SetPanicOnFault, which is per goroutine
 
 	mutex    sync.Mutex
-	panicked any // what a helper has panicked with
+	panicked any // the value of a helper's panic
 }
 
-// run does all units, in any order, on so many goroutines. It returns or unwinds
-// once all of them are done. A panic of a helper becomes one of the caller.
+// run does all units, in any order, on count goroutines or fewer. It returns or
+// unwinds when all goroutines are done. A helper's panic becomes the caller's.
 func (w *workers) run(count, units int, do func(unit int)) {
 	w.do, w.units = do, int64(units)
 	w.next.Store(0)

@@ -31,3 +31,22 @@ func TestOptimizerFault(t *testing.T) {
 		}
 	}
 }
+
+// So is a fault while rows are added up, before the work is divided.
+func TestOptimizerFaultInRows(t *testing.T) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	const n = 64 * share
+	forbidden := forbiddenEnd(t, n)
+	opt := &Optimizer{Options: Keras(), Workers: 2}
+	mustStep(t, opt, []Param{{Theta: make([]float32, n), Grad: make([]float32, n)}})
+	rows := make([]int, len(forbidden))
+	params := []Param{{Theta: make([]float32, 3), Grad: forbidden, Width: 1, Rows: rows}}
+	if recovered(func() { opt.Step(params) }) == nil {
+		t.Fatal("no fault")
+	}
+	params[0].Grad, params[0].Rows = []float32{1, 2, 3}, []int{2, 0, 2}
+	mustStep(t, opt, params)
+	if theta := params[0].Theta; theta[0] >= 0 || theta[1] != 0 || theta[2] >= 0 {
+		t.Errorf("theta = %v", theta)
+	}
+}

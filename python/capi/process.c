@@ -222,6 +222,23 @@ void process_ready(const char *isa_, const char *isas_, const char *version_) {
 	put_back_limits();
 }
 
+/* ---- Floating-point mode ---- */
+
+/* The kernels in assembly see to it themselves; without assembly Go cannot. */
+#ifdef __SSE2__
+#include <xmmintrin.h>
+enum { DEFAULT_MODE = 0x1f80 };
+static unsigned set_float_mode(unsigned mode) {
+	unsigned before = _mm_getcsr();
+	if ((before ^ mode) & ~0x3fu) /* not the flags of what has happened */
+		_mm_setcsr(mode);
+	return before;
+}
+#else
+enum { DEFAULT_MODE = 0 };
+static unsigned set_float_mode(unsigned mode) { return mode; }
+#endif
+
 /* ---- Functions ---- */
 
 static int32_t refuse(char *message, int64_t size) {
@@ -241,7 +258,9 @@ static int32_t refuse(char *message, int64_t size) {
 		if (forked())                      \
 			return refuse(message, message_size); \
 		begin(&before);                    \
+		unsigned mode = set_float_mode(DEFAULT_MODE); \
 		int32_t code = (call);             \
+		set_float_mode(mode);              \
 		end(&before);                      \
 		return code;                       \
 	} while (0)

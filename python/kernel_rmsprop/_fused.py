@@ -542,10 +542,10 @@ class _Plan:
         except RuntimeError:  # a sparse tensor, or another that has no address
             return False
         self.grads = grads  # kept until they were used: some are copies
-        for r, values, indices in sparse:
-            addresses[r] = values.data_ptr()
+        for r, of_rows, indices in sparse:
+            addresses[r] = of_rows.data_ptr()
             self.table[r, _library.ROWS :] = indices.data_ptr(), indices.shape[1]
-            self.grads += values, indices
+            self.grads += [of_rows, indices]
         if addresses != self.grad_addresses:
             self.grad_addresses = addresses
             self.grad_column[:] = addresses

@@ -19,7 +19,7 @@ def compile_program(directory, library, *flags):
         pytest.skip("there is no gcc")
     program = directory / "program"
     subprocess.run(
-        ["gcc", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Werror", "-Wno-unused-value", "-ffp-contract=off", "-pthread", *flags,
+        ["gcc", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Werror", "-Wno-unused-value", "-ffp-contract=off", "-frounding-math", "-pthread", *flags,
          "-I", CAPI, "-o", program, SOURCE, library, f"-Wl,-rpath,{Path(library).parent}", "-lm"],
         check=True,
     )  # fmt: skip

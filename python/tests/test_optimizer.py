@@ -849,3 +849,37 @@ def test_numpy_and_torch_agree():
     kernel_rmsprop.update(theta, p.grad.numpy(), s, 0.25, 0.5, 0)
     np.testing.assert_allclose(p.detach().numpy(), theta, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(o.state[p]["square_avg"].numpy(), s)
+
+
+def test_step_within_a_step(monkeypatch):
+    """As the handler of a signal may take one: the outer step goes on with its own gradients."""
+
+    def optimizer():
+        p = torch.nn.Parameter(torch.ones(30, 20))
+        return p, RMSprop([p], lr=0.1)
+
+    def grad(value):
+        return torch.full((20, 30), value).t()  # of which C gets a copy
+
+    want, o = optimizer()
+    for value in (2.0, 5.0, 3.0):
+        want.grad = grad(value)
+        o.step()
+
+    p, o = optimizer()
+    p.grad = grad(2.0)
+    o.step()
+    run, nested = module._Plan.run, []
+
+    def run_after_another(plan, *arguments):
+        if not nested:
+            nested.append(True)
+            outer, p.grad = p.grad, grad(5.0)
+            o.step()
+            p.grad = outer
+        return run(plan, *arguments)
+
+    monkeypatch.setattr(module._Plan, "run", run_after_another)
+    p.grad = grad(3.0)
+    o.step()
+    assert nested and torch.equal(p, want)

@@ -11,76 +11,6 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// Conventions of one's own, here of a framework without a preset: up the gradient,
-// which is clipped by value, PyTorch's momentum and eps, Keras's decay, and a mean square
-// that starts at 1.
-func ExampleRMSProp() {
-	o := kernel.RMSProp{
-		LR: 0.1, Rho: 0.9, Eps: 1e-8,
-		ClipValue: 1, Maximize: true,
-		Momentum: 0.5, LROutside: true, EpsOutside: true,
-		WeightDecay: 0.1, DecoupledDecay: true,
-		InitialMeanSquare: 1,
-	}
-	if err := o.Validate(); err != nil {
-		fmt.Println(err)
-	}
-	theta := []float32{1}
-	st := o.NewState(len(theta))
-	for range 2 {
-		o.Update(theta, []float32{3}, st) // s = 0.9*1 + 0.1*1² = 1, b = 0.5*b - 1, theta = theta - 0.1*0.1*theta - 0.1*b
-		fmt.Printf("theta = %.4f, s = %.1f, b = %.1f\n", theta[0], st.MeanSquare[0], st.MomentumBuffer[0])
-	}
-	// Output:
-	// theta = 1.0900, s = 1.0, b = -1.0
-	// theta = 1.2291, s = 1.0, b = -1.5
-}
-
-// Trains with Keras's conventions: minimises (theta - 3)².
-func ExampleKeras() {
-	o := kernel.Keras()
-	o.LR = 0.01
-	o.Momentum = 0.9
-	theta, grad := []float32{0}, make([]float32, 1)
-	st := o.NewState(len(theta))
-	for range 500 {
-		grad[0] = 2 * (theta[0] - 3)
-		o.Update(theta, grad, st)
-	}
-	fmt.Printf("%.1f\n", theta[0])
-	// Output: 3.0
-}
-
-// One step by hand: s = 0.01*2², theta = 1 - 0.01*2/(sqrt(s) + 1e-8).
-func ExamplePyTorch() {
-	o := kernel.PyTorch() // as torch.optim.RMSprop([theta])
-	theta := []float32{1}
-	st := o.NewState(1)
-	o.Update(theta, []float32{2}, st)
-	fmt.Printf("theta = %.4f, s = %.2f\n", theta[0], st.MeanSquare[0])
-	// Output: theta = 0.9000, s = 0.04
-}
-
-// The mean square starts at 1, so that the first steps are small.
-func ExampleTensorFlow() {
-	o := kernel.TensorFlow()
-	o.LR = 0.1
-	theta := []float32{1}
-	st := o.NewState(1)
-	o.Update(theta, []float32{2}, st)
-	fmt.Printf("theta = %.4f, s = %.1f\n", theta[0], st.MeanSquare[0])
-	// Output: theta = 0.8246, s = 1.3
-}
-
-func ExampleOptax() {
-	o := kernel.Optax() // as optax.rmsprop(0.1, momentum=0.9, nesterov=True)
-	o.LR, o.Momentum, o.Nesterov = 0.1, 0.9, true
-	theta := []float32{1}
-	o.Update(theta, []float32{2}, o.NewState(1))
-	fmt.Printf("%.4f\n", theta[0])
-	// Output: 0.3992
-}
-
 // Training is saved after 50 of 100 steps and resumed as in another process: it
 // ends with the same bits.
 func ExampleState() {
@@ -121,26 +51,6 @@ func ExampleState() {
 	train(resumed, &resumedState, 50)
 	fmt.Println(fmt.Sprint(resumed) == fmt.Sprint(theta))
 	// Output: true
-}
-
-func ExampleRMSProp_Validate() {
-	o := kernel.Keras()
-	o.LR, o.Momentum = -0.1, 1
-	fmt.Println(o.Validate())
-	// Output:
-	// kernel: LR = -0.1, want a number in [0, 2^64]
-	// kernel: Momentum = 1, want a number in [0, 1), also in float32
-}
-
-// An embedding of four words in two dimensions, of which a batch had two.
-func ExampleRMSProp_UpdateRows() {
-	o := kernel.Keras()
-	o.LR = 0.1
-	table := []float32{1, 1, 1, 1, 1, 1, 1, 1}
-	st := o.NewState(len(table))
-	o.UpdateRows(table, []float32{5, 5, -5, 5}, st, []int{2, 0}, 2)
-	fmt.Printf("%.2f\n", table)
-	// Output: [1.32 0.68 1.00 1.00 0.68 0.68 1.00 1.00]
 }
 
 // Two tensors on all cores, with a learning rate that falls.
@@ -262,39 +172,6 @@ func ExampleParam_rows() {
 	// [0 0 0 0 0 0]
 }
 
-// Momentum begins in the middle of a training: the states are given buffers.
-func ExampleRMSProp_Adapt() {
-	opt := &kernel.Optimizer{Options: kernel.PyTorch()}
-	params := []kernel.Param{{Theta: []float32{1}, Grad: []float32{1}}}
-	for _, momentum := range []float64{0, 0.9} {
-		opt.Options.Momentum = momentum
-		for _, param := range params {
-			if param.State != nil {
-				opt.Options.Adapt(param.State)
-			}
-		}
-		_, err := opt.Step(params)
-		fmt.Println(err, len(params[0].State.MomentumBuffer))
-	}
-	// Output:
-	// <nil> 0
-	// <nil> 1
-}
-
-// Without it the first step is 1/sqrt(1-rho) times as large as later ones, here
-// 31.6 times: the mean square has only just begun to grow.
-func ExampleRMSProp_biasCorrection() {
-	for _, correct := range []bool{false, true} {
-		o := kernel.RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-8, BiasCorrection: correct}
-		theta := []float32{0}
-		o.Update(theta, []float32{-3}, o.NewState(1))
-		fmt.Printf("%.4f\n", theta[0])
-	}
-	// Output:
-	// 0.0316
-	// 0.0010
-}
-
 // A training is saved and goes on with another number of workers, with the same bits.
 func ExampleOptimizer_resume() {
 	train := func(opt *kernel.Optimizer, params []kernel.Param, steps int) {
@@ -330,45 +207,6 @@ func ExampleOptimizer_resume() {
 	// Output: true 10
 }
 
-// A batch uses word 2 twice: its gradients are added before the step.
-func ExampleCoalesceRows() {
-	grad := []float32{5, 5, -5, 5, 1, 0}
-	grad, rows := kernel.CoalesceRows(grad, []int{2, 0, 2}, 2)
-	fmt.Println(grad, rows)
-	// Output: [6 5 -5 5] [2 0]
-}
-
-// The optimizer of the paper on DQN: centered, with a large Eps inside the root.
-// What the paper calls gradient momentum is the decay of the mean gradient: Rho.
-func ExampleRMSProp_dqn() {
-	o := kernel.RMSProp{LR: 0.00025, Rho: 0.95, Eps: 0.01, Centered: true}
-	theta := []float32{0}
-	st := o.NewState(len(theta))
-	o.Update(theta, []float32{1}, st) // 0.00025/sqrt(0.05 - 0.05² + 0.01)
-	fmt.Printf("%.6f: mean %.2f, mean square %.2f\n", theta[0], st.MeanGrad[0], st.MeanSquare[0])
-	// Output: -0.001043: mean 0.05, mean square 0.05
-}
-
-// l2reg of Gorgonia is not scaled by the learning rate.
-func ExampleGorgonia() {
-	const l2reg = 0.01
-	o := kernel.Gorgonia()
-	o.WeightDecay = l2reg / o.LR
-	theta := []float32{1}
-	o.Update(theta, []float32{0}, o.NewState(1))
-	fmt.Printf("%.2f\n", theta[0])
-	// Output: 0.99
-}
-
-// The first step is LR whatever the gradient: the bias is corrected.
-func ExampleGoMLX() {
-	o := kernel.GoMLX()
-	theta := []float32{1, 1}
-	o.Update(theta, []float32{2, -0.1}, o.NewState(2))
-	fmt.Printf("%.4f\n", theta)
-	// Output: [0.9990 1.0010]
-}
-
 // Errors call a tensor what its framework calls it, and list all that is wrong.
 func ExampleParam_name() {
 	opt := &kernel.Optimizer{Options: kernel.Keras()}
@@ -391,4 +229,46 @@ func ExampleParam_name() {
 	// Output:
 	// encoder.bias Grad has 2 elements
 	// decoder.bias Grad lies 0 bytes into decoder.bias Theta
+}
+
+// The gradients of several batches are added up, and a step is taken on their mean: the
+// loss scale is what they were multiplied by, so to say.
+func ExampleOptimizer_accumulation() {
+	const batches = 4
+	opt := &kernel.Optimizer{Options: kernel.Keras(), LossScale: batches, ClipNorm: math.Inf(1), ZeroGrad: true}
+	params := []kernel.Param{{Theta: make([]float32, 2), Grad: make([]float32, 2)}}
+	for batch := range 2 * batches {
+		for i := range params[0].Grad {
+			params[0].Grad[i] += float32(3 + i) // a backward pass
+		}
+		if (batch+1)%batches == 0 {
+			report, err := opt.Step(params)
+			fmt.Println(report.Norm, params[0].Grad, err)
+		}
+	}
+	// Output:
+	// 5 [0 0] <nil>
+	// 5 [0 0] <nil>
+}
+
+// The weights to be used are an exponential moving average of those that are trained.
+func ExampleOptimizer_average() {
+	const keep = 0.9
+	opt := &kernel.Optimizer{Options: kernel.GoMLX()}
+	opt.Options.LR = 0.1
+	theta, grad := []float32{1}, []float32{1}
+	params, average := []kernel.Param{{Theta: theta, Grad: grad}}, []float32{1}
+	for range 3 {
+		if _, err := opt.Step(params); err != nil {
+			fmt.Println(err)
+		}
+		for i := range average {
+			average[i] = keep*average[i] + (1-keep)*theta[i]
+		}
+		fmt.Printf("%.3f %.3f\n", theta, average)
+	}
+	// Output:
+	// [0.900] [0.990]
+	// [0.800] [0.971]
+	// [0.700] [0.944]
 }
