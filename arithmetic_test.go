@@ -55,6 +55,12 @@ func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [sli
 	first, cFirst := fl(o.FirstMoment), fl(1-o.FirstMoment)
 	if o.BiasCorrection { // the first step forgets what was
 		rho, c, first, cFirst = 0, 1, 0, 1
+		switch {
+		case o.EpsHat && o.EpsOutside:
+			eps = fl(o.Eps / math.Sqrt(1-o.Rho))
+		case o.EpsHat:
+			eps = fl(o.Eps / (1 - o.Rho))
+		}
 	}
 	flush := func(x, k, least float64) float64 {
 		if below(x, k, least) {

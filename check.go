@@ -185,6 +185,9 @@ func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
 	e = e.rate("LR", r.LR)
 	e = e.share("Rho", r.Rho)
 	e = e.finite("Eps", r.Eps)
+	if r.EpsHat && !isFinite(r.Eps/(1-r.Rho)) && isShare(r.Rho) && isFinite(r.Eps) {
+		e = e.addf("Eps", r.Eps, "a number whose quotient with 1-Rho, Rho = %v, is finite in float32 with EpsHat", r.Rho)
+	}
 	if !isMomentum(r.FirstMoment) {
 		e = e.addNumber("FirstMoment", r.FirstMoment, "a number in [0, 1), also in float32")
 	}
@@ -242,8 +245,10 @@ func (r *RMSProp) checkState(e *ArgumentError, st *State, n int, names *tensorNa
 	if m := len(st.MeanGrad); m != n && meanGrad || m != 0 && !meanGrad {
 		e = e.addf(names.slice(3), Length(m), "%s", r.wantMeanGrad(n, names))
 	}
-	if b := len(st.MomentumBuffer); b != 0 && r.FirstMoment != 0 {
-		e = e.addf(names.slice(4), Length(b), "0 with FirstMoment; Adapt takes it away")
+	if b := len(st.MomentumBuffer); r.FirstMoment != 0 {
+		if b != 0 {
+			e = e.addf(names.slice(4), Length(b), "0 with FirstMoment; Adapt takes it away")
+		}
 	} else if b != n && (b != 0 || momentumBuffer) {
 		e = e.addf(names.slice(4), Length(b), "%d (len(%s)) with Momentum = %v%s", n, names.theta, r.Momentum, adapts(b == 0))
 	}

@@ -160,6 +160,14 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered" +
 			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered and FirstMoment"},
+		{func(c *call) { c.FirstMoment = 0.9 }, "FirstMoment = 0.9, want 0 with Centered or Momentum, which it excludes" +
+			"\nkernel: len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum = 0.9, false, 0 },
+			"len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, c.d.m[:3] },
+			"len(st.MeanGrad) = 3, want 4 (len(theta)) with FirstMoment"},
+		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, nil },
+			"len(st.MeanGrad) = 0, want 4 (len(theta)) with FirstMoment"},
 		{func(c *call) { c.Momentum = 0; c.d.b = c.d.b[:3] }, "len(st.MomentumBuffer) = 3, want 4 (len(theta)) with Momentum = 0"},
 		{func(c *call) { c.step = -1 }, "st.Step = -1, want 0 or more"},
 		{func(c *call) { c.d.grad = c.d.theta }, overlapping("theta", "grad", 0)},

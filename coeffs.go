@@ -173,9 +173,10 @@ func (k *coeffs) roundUpdate(lr, rho, eps float64) {
 // multiplies the gradient, besides what LossScale divides it by. k is set in place: to
 // return it by value costs short calls some 45 ns.
 func (k *coeffs) round(o *RMSProp, factor float64, t int) {
-	k.roundUpdate(o.LR, o.shareAt(o.Rho, t), o.Eps)
+	eps := o.epsAt(t)
+	k.roundUpdate(o.LR, o.shareAt(o.Rho, t), eps)
 	if o.EpsOutside {
-		k.options, k.eps, k.epsOutside = optionEpsOutside, 0, float32(o.Eps)
+		k.options, k.eps, k.epsOutside = optionEpsOutside, 0, float32(eps)
 	}
 	k.scale = 1
 	if o.LossScale != 0 || factor != 1 {

@@ -272,3 +272,95 @@ func ExampleOptimizer_average() {
 	// [0.800] [0.971]
 	// [0.700] [0.944]
 }
+
+// After one step both means are corrected in full, so that theta moves by LR whatever the
+// gradient is; after the next, by LR*m/sqrt(s).
+func ExampleAdam() {
+	r := kernel.Adam() // as torch.optim.Adam([theta], lr=0.1)
+	r.LR = 0.1
+	theta := []float32{1}
+	st := r.NewState(len(theta))
+	for _, grad := range []float32{2, -2} {
+		r.Update(theta, []float32{grad}, st)
+		fmt.Printf("theta = %.4f, m = %.4f, s = %.4f\n", theta[0], st.MeanGrad[0], st.MeanSquare[0])
+	}
+	// Output:
+	// theta = 0.9000, m = 2.0000, s = 4.0000
+	// theta = 0.9053, m = -0.1053, s = 4.0000
+}
+
+// The weights decay by LR*WeightDecay of themselves, whatever the gradient is.
+func ExampleAdamW() {
+	opt := &kernel.Optimizer{Options: kernel.AdamW()} // as torch.optim.AdamW
+	params := []kernel.Param{
+		{Name: "weights", Theta: []float32{1}, Grad: []float32{0}},
+		{Name: "bias", Theta: []float32{1}, Grad: []float32{-3}, NoDecay: true},
+	}
+	if _, err := opt.Step(params); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.5f %.5f\n", params[0].Theta, params[1].Theta)
+	// Output: [0.99999] [1.00100]
+}
+
+// The decay is a hundredth of that of PyTorch's AdamW.
+func ExampleOptaxAdamW() {
+	r := kernel.OptaxAdamW() // as optax.adamw(0.1)
+	r.LR = 0.1
+	theta := []float32{1}
+	r.Update(theta, []float32{0}, r.NewState(len(theta)))
+	fmt.Printf("%.5f\n", theta[0])
+	// Output: 0.99999
+}
+
+// Keras's epsilon is an epsilon hat. In the first step it counts as
+// 1e-7/sqrt(1-0.999), as much as a gradient of 3.2e-6.
+func ExampleKerasAdam() {
+	r := kernel.KerasAdam() // as keras.optimizers.AdamW()
+	r.WeightDecay = 0.004
+	theta := []float32{0, 0, 100}
+	r.Update(theta, []float32{-1, -3.2e-6, 0}, r.NewState(len(theta)))
+	fmt.Printf("%.4f\n", theta)
+
+	r.EpsHat = false // as GoMLX and PyTorch
+	theta[1] = 0
+	r.Update(theta[1:2], []float32{-3.2e-6}, r.NewState(1))
+	fmt.Printf("%.4f\n", theta[1])
+	// Output:
+	// [0.0010 0.0005 99.9996]
+	// 0.0010
+}
+
+// Adam in a GoMLX model: the first step is LR whatever the gradient.
+func ExampleGoMLXAdam() {
+	r := kernel.GoMLXAdam() // as optimizers.Adam().Done()
+	theta := []float32{1, 1}
+	r.Update(theta, []float32{2, -0.1}, r.NewState(len(theta)))
+	fmt.Printf("%.4f\n", theta)
+	// Output: [0.9990 1.0010]
+}
+
+// A training that began with PyTorch's Adam goes on here: the means that PyTorch keeps are
+// not corrected yet. The way back multiplies instead of dividing.
+func ExampleState_adam() {
+	const step = 3
+	expAvg, expAvgSq := []float32{0.271}, []float32{0.002997001} // after 3 gradients of 1
+
+	r := kernel.Adam()
+	st := r.NewState(len(expAvg))
+	st.Step = step
+	for i := range expAvg {
+		st.MeanGrad[i] = float32(float64(expAvg[i]) / (1 - math.Pow(r.FirstMoment, step)))
+		st.MeanSquare[i] = float32(float64(expAvgSq[i]) / (1 - math.Pow(r.Rho, step)))
+	}
+	fmt.Printf("m = %.4f, s = %.4f\n", st.MeanGrad[0], st.MeanSquare[0])
+
+	r.Update([]float32{0}, []float32{1}, st)
+	t := float64(st.Step)
+	fmt.Printf("exp_avg = %.4f\n", float64(st.MeanGrad[0])*(1-math.Pow(r.FirstMoment, t)))
+	fmt.Printf("exp_avg_sq = %.6f\n", float64(st.MeanSquare[0])*(1-math.Pow(r.Rho, t)))
+	// Output:
+	// m = 1.0000, s = 1.0000
+	// exp_avg = 0.3439
+	// exp_avg_sq = 0.003994
+}

@@ -266,32 +266,3 @@ func ExampleSumSquares() {
 	fmt.Printf("norm %v: %.3f\n", norm, layers)
 	// Output: norm 13: [[0.231 0.308] [0.000 -0.923]]
 }
-
-// With a first moment, RMSProp is Adam: the direction is the mean of the gradients.
-func ExampleAdam() {
-	o := kernel.Adam() // as torch.optim.Adam([theta], lr=0.1, betas=(0.8, 0.999))
-	o.LR, o.FirstMoment = 0.1, 0.8
-	theta := []float32{1}
-	st := o.NewState(len(theta))
-	for _, grad := range []float32{2, -1} {
-		o.Update(theta, []float32{grad}, st)
-		fmt.Printf("theta = %.4f, m = %.4f\n", theta[0], st.MeanGrad[0])
-	}
-	// Output:
-	// theta = 0.9000, m = 2.0000
-	// theta = 0.8789, m = 0.3333
-}
-
-// The frameworks differ in their weight decay: Keras and GoMLX have none by default.
-func ExampleAdamW() {
-	for _, o := range []kernel.RMSProp{kernel.AdamW(), kernel.OptaxAdamW(), kernel.KerasAdam(), kernel.GoMLXAdam()} {
-		theta := []float32{1, 1}
-		o.Update(theta, []float32{0, 1}, o.NewState(len(theta)))
-		fmt.Printf("%.7f\n", theta)
-	}
-	// Output:
-	// [0.9999900 0.9989900]
-	// [0.9999999 0.9989999]
-	// [1.0000000 0.9990000]
-	// [1.0000000 0.9990000]
-}

@@ -285,6 +285,7 @@ type madeState struct{ n, times int }
 func newScript(choose func(n int) int) *script {
 	s := &script{choose: choose, random: 77}
 	s.p.Options = s.options()
+	s.withMeanGrad(&s.p.Options)
 	for range 1 + choose(6) {
 		s.add()
 	}
@@ -298,9 +299,11 @@ func (s *script) fill(x []float32) []float32 {
 	return x
 }
 
-// options draws any options but Centered, which the states of a tensor are made for.
+// options draws any options but Centered and FirstMoment, which the states of a tensor are
+// made for.
 func (s *script) options() RMSProp {
 	o := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax(), Gorgonia(), GoMLX()}[s.choose(6)]
+	o.EpsHat = s.choose(4) == 0
 	o.Momentum = []float64{0, 0.9, 0.5}[s.choose(3)]
 	o.Nesterov = s.choose(2) == 0
 	o.WeightDecay = []float64{0, 0.01}[s.choose(2)]
@@ -310,12 +313,31 @@ func (s *script) options() RMSProp {
 	return o
 }
 
+// withMeanGrad draws one of those, or none.
+func (s *script) withMeanGrad(o *RMSProp) {
+	switch s.choose(4) {
+	case 0, 1:
+		o.FirstMoment, o.Momentum = 0.9, 0
+	case 2:
+		o.Centered = true
+	}
+}
+
+// changeOptions draws other options for the same states.
+func (s *script) changeOptions(o *RMSProp) {
+	before := *o
+	*o = s.options()
+	if o.Centered = before.Centered; before.FirstMoment != 0 {
+		o.FirstMoment, o.Momentum = []float64{0.9, 0.5}[s.choose(2)], 0
+	}
+}
+
 func (s *script) add() {
 	n := []int{0, 1, 15, 100, 2000, smallestUnit + 7, share + 33}[s.choose(7)]
 	param := Param{Theta: s.fill(make([]float32, n)), Grad: s.fill(make([]float32, n))}
 	if s.choose(3) == 0 {
 		o := s.options()
-		o.Centered = s.choose(2) == 0
+		s.withMeanGrad(&o)
 		param.Options = &o
 		s.own = append(s.own, &o)
 	}
@@ -357,15 +379,10 @@ func (s *script) change() {
 	case 0:
 		p.Options.LR /= 2
 	case 1:
-		centered := p.Options.Centered
-		p.Options = s.options()
-		p.Options.Centered = centered
+		s.changeOptions(&p.Options)
 	case 2:
 		if len(s.own) > 0 {
-			o := s.own[s.choose(len(s.own))]
-			centered := o.Centered
-			*o = s.options()
-			o.Centered = centered
+			s.changeOptions(s.own[s.choose(len(s.own))])
 		}
 	case 3:
 		p.Workers = s.choose(5)

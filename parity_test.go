@@ -17,10 +17,13 @@ type published struct {
 	Name, Preset string
 	Centered     bool
 	LR, Rho, Eps float64
+	FirstMoment  *float64 `json:"first_moment"`
 	Momentum     float64
 	WeightDecay  float64 `json:"weight_decay"`
 	EpsOutside   bool    `json:"eps_outside"`
 	S0           *float64
+	M0           float64
+	From         int // step, after which the means are m0 and s0
 
 	Theta []float32
 	Grad  string
@@ -31,6 +34,7 @@ type published struct {
 	After  int         // or only after so many steps:
 	Want   []float64
 	WantS  []float64 `json:"want_s"`
+	WantM  []float64 `json:"want_m"`
 	ATol   float64
 	Source string
 }
@@ -40,33 +44,59 @@ func (c *published) options() RMSProp {
 	switch c.Preset {
 	case "keras":
 		o = Keras()
+	case "adam":
+		o = Adam()
+	case "keras adam":
+		o = KerasAdam()
 	case "tensorflow":
 		o = TensorFlow()
 	}
 	o.LR, o.Rho, o.Eps = c.LR, c.Rho, c.Eps
-	o.Momentum, o.Centered, o.EpsOutside = c.Momentum, c.Centered, c.EpsOutside
+	o.Momentum, o.Centered, o.EpsOutside = c.Momentum, c.Centered, c.EpsOutside || o.EpsOutside
 	o.WeightDecay = c.WeightDecay
-	o.DecoupledDecay = c.Preset == "keras" && c.WeightDecay != 0
-	if c.S0 != nil {
+	if c.FirstMoment != nil {
+		o.FirstMoment = *c.FirstMoment
+	}
+	if c.S0 != nil && c.From == 0 {
 		o.InitialMeanSquare = *c.S0
 	}
 	return o
 }
 
-// want returns theta and s after a step, nil where they are not known.
-func (c *published) want(step int) (theta, s []float64) {
+// state returns the state that the case begins with.
+func (c *published) state(o *RMSProp) *State {
+	st := o.NewState(len(c.Theta))
+	if st.Step = c.From; c.From > 0 {
+		for i := range c.Theta {
+			st.MeanSquare[i] = float32(*c.S0 / correction(o, o.Rho, c.From))
+			st.MeanGrad[i] = float32(c.M0 / correction(o, o.FirstMoment, c.From))
+		}
+	}
+	return st
+}
+
+// correction is what a mean is divided by after so many steps.
+func correction(o *RMSProp, rho float64, steps int) float64 {
+	if !o.BiasCorrection {
+		return 1
+	}
+	return 1 - math.Pow(rho, float64(steps))
+}
+
+// want returns theta, s and m after a step, nil where they are not known.
+func (c *published) want(step int) (theta, s, m []float64) {
 	if step == c.After {
-		return c.Want, c.WantS
+		theta, s, m = c.Want, c.WantS, c.WantM
 	}
 	if step <= len(c.Steps) {
-		return c.Steps[step-1], nil
+		theta = c.Steps[step-1]
 	}
 	if step <= len(c.Each) {
 		for range c.Theta {
 			theta = append(theta, c.Each[step-1])
 		}
 	}
-	return theta, nil
+	return theta, s, m
 }
 
 func TestPublished(t *testing.T) {
@@ -78,13 +108,13 @@ func TestPublished(t *testing.T) {
 	if err := json.Unmarshal(file, &all); err != nil {
 		t.Fatal(err)
 	}
-	if len(all.Cases) != 9 {
-		t.Errorf("%d cases, want 9", len(all.Cases))
+	if len(all.Cases) != 16 {
+		t.Errorf("%d cases, want 16", len(all.Cases))
 	}
 	forEachISA(t, func(t *testing.T) {
 		for _, c := range all.Cases {
 			o := c.options()
-			st := o.NewState(len(c.Theta))
+			st := c.state(&o)
 			theta := append([]float32(nil), c.Theta...)
 			compared := 0
 			for step := 1; step <= max(c.After, len(c.Steps), len(c.Each)); step++ {
@@ -102,15 +132,20 @@ func TestPublished(t *testing.T) {
 					}
 				}
 				o.Update(theta, grad, st)
-				wantTheta, wantS := c.want(step)
+				wantTheta, wantS, wantM := c.want(step)
 				for i, want := range wantTheta {
 					compared++
 					if got := float64(theta[i]); !(math.Abs(got-want) <= c.ATol) {
 						t.Errorf("%s: step %d: theta[%d] = %v, want %v within %g (%s)", c.Name, step, i, got, want, c.ATol, c.Source)
 					}
 				}
+				for i, want := range wantM {
+					if got := float64(st.MeanGrad[i]) * correction(&o, o.FirstMoment, st.Step); !(math.Abs(got-want) <= c.ATol) {
+						t.Errorf("%s: step %d: m[%d] = %v, want %v within %g (%s)", c.Name, step, i, got, want, c.ATol, c.Source)
+					}
+				}
 				for i, want := range wantS {
-					if got := float64(st.MeanSquare[i]); !(math.Abs(got-want) <= c.ATol) {
+					if got := float64(st.MeanSquare[i]) * correction(&o, o.Rho, st.Step); !(math.Abs(got-want) <= c.ATol) {
 						t.Errorf("%s: step %d: s[%d] = %v, want %v within %g (%s)", c.Name, step, i, got, want, c.ATol, c.Source)
 					}
 				}
@@ -196,10 +231,7 @@ var frameworks = []struct {
 			if o.Maximize {
 				g = -g
 			}
-			g += o.WeightDecay * x.theta
-			x.average(g, o)
-			x.theta -= o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
-			return o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
+			return adamStep(x, g+o.WeightDecay*x.theta, o)
 		},
 	},
 	{
@@ -211,9 +243,56 @@ var frameworks = []struct {
 				g = -g
 			}
 			x.theta *= 1 - o.LR*o.WeightDecay
-			x.average(g, o)
-			x.theta -= o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
+			adamStep(x, g, o)
 			return x.theta - before
+		},
+	},
+	{
+		name: "Keras's Adam", preset: KerasAdam(), decoupled: true, uncentered: true, unbuffered: true,
+		// keras/src/optimizers/adam.py, update_step; base_optimizer.py, _apply_weight_decay
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			before := x.theta
+			x.theta -= x.theta * o.WeightDecay * o.LR
+			x.average(g, o)
+			t := float64(x.step)
+			alpha := o.LR * math.Sqrt(1-math.Pow(o.Rho, t)) / (1 - math.Pow(o.FirstMoment, t))
+			x.theta -= x.mu * alpha / (math.Sqrt(x.nu) + o.Eps)
+			return x.theta - before
+		},
+	},
+	{
+		name: "optax's AdamW", preset: OptaxAdamW(), decoupled: true, eitherEps: true, uncentered: true, unbuffered: true,
+		// optax/_src/alias.py, adamw: scale_by_adam, add_decayed_weights, scale_by_learning_rate.
+		// The eps inside is its eps_root.
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			x.average(g, o)
+			update := x.m / math.Sqrt(x.s+o.Eps)
+			if o.EpsOutside {
+				update = x.m / (math.Sqrt(x.s) + o.Eps)
+			}
+			update = -o.LR * (update + o.WeightDecay*x.theta)
+			x.theta += update
+			return update
+		},
+	},
+	{
+		name: "Gorgonia's Adam", preset: Adam(), l2: true, uncentered: true, unbuffered: true,
+		// solvers.go, AdamSolver.Step, where l2reg is WeightDecay
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			x.average(g+o.WeightDecay*x.theta, o)
+			update := -o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
+			x.theta += update
+			return update
+		},
+	},
+	{
+		name: "GoMLX's Adam", preset: GoMLXAdam(), decoupled: true, uncentered: true, unbuffered: true,
+		// pkg/ml/train/optimizers, adam.go
+		step: func(x *reference, g float64, o *RMSProp) float64 {
+			x.average(g, o)
+			step := o.LR*x.m/(math.Sqrt(x.s)+o.Eps) + o.LR*o.WeightDecay*x.theta
+			x.theta -= step
+			return step
 		},
 	},
 	{
@@ -276,6 +355,14 @@ func (x *reference) average(g float64, o *RMSProp) {
 		x.s /= 1 - math.Pow(o.Rho, float64(x.step))
 		x.m /= 1 - math.Pow(first, float64(x.step))
 	}
+}
+
+// adamStep is the rest of PyTorch's Adam after the decay.
+func adamStep(x *reference, g float64, o *RMSProp) float64 {
+	x.average(g, o)
+	step := o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
+	x.theta -= step
+	return step
 }
 
 // optaxStep is optax/_src/alias.py, rmsprop: scale_by_rms or scale_by_stddev, then
@@ -350,7 +437,7 @@ func TestParityWithFormulas(t *testing.T) {
 				lr, rho, eps := f.preset.LR, f.preset.Rho, f.preset.Eps
 				scale := o.LossScale
 				o.LR, o.Rho, o.Eps, o.LROutside = lr, rho, eps, f.preset.LROutside
-				o.InitialMeanSquare, o.BiasCorrection = f.preset.InitialMeanSquare, f.preset.BiasCorrection
+				o.InitialMeanSquare, o.BiasCorrection, o.EpsHat = f.preset.InitialMeanSquare, f.preset.BiasCorrection, f.preset.EpsHat
 				if !f.eitherEps {
 					o.EpsOutside = f.preset.EpsOutside
 				}

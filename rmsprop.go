@@ -1,11 +1,15 @@
 package kernel
 
-import "cmp"
+import (
+	"cmp"
+	"math"
+)
 
 // RMSProp holds the options of an RMSProp step as PyTorch, TensorFlow, Keras, optax,
 // Gorgonia and GoMLX define it, each with its own conventions. [Keras], [PyTorch],
-// [TensorFlow], [Optax], [Gorgonia] and [GoMLX] return their defaults. The zero
-// value of each option switches it off. Set LR, Rho and Eps, or start from a preset:
+// [TensorFlow], [Optax], [Gorgonia] and [GoMLX] return their defaults. With FirstMoment
+// it is Adam or AdamW: [Adam], [AdamW], [KerasAdam], [OptaxAdamW] and [GoMLXAdam]. The
+// zero value of each option switches it off. Set LR, Rho and Eps, or start from a preset:
 // with Rho and Eps both 0, a step is LR in the direction of the gradient's sign.
 //
 // In one pass over memory, a step computes for each element what is switched on:
@@ -40,10 +44,11 @@ import "cmp"
 // factor is 0; what is smaller in magnitude counts as zero:
 //
 //	b             |Momentum*b| >= 2^-126, and |LR*b| with LROutside
+//	m             |FirstMoment*m| >= 2^-126        with FirstMoment; 2^-63 in u
 //	the gradient  |1/LossScale*grad| >= 2^-102     before LossScale and WeightDecay
 //	theta         |WeightDecay*theta| >= 2^-102    in the gradient
 //	theta         |LR*WeightDecay*theta| >= 2^-126 with DecoupledDecay, else it is left as it is
-//	m             2^-63 in m², and v 2^-126
+//	m             2^-63 in m², and v 2^-126        with Centered
 //
 // The bounds of 2^-102 change no bit of a gradient that counts, but where the
 // factor is 2^26 or more. An element whose gradient counts as zero adds nothing to
@@ -66,18 +71,26 @@ import "cmp"
 // # Adam
 //
 // With FirstMoment a running mean of the gradient, m, takes the place of the gradient
-// in u. With BiasCorrection, the two means are corrected for their start and this is
-// Adam (Kingma and Ba, Adam: a method for stochastic optimization, 2015); with
-// DecoupledDecay it is AdamW (Loshchilov and Hutter, Decoupled weight decay
-// regularization, 2019). [Adam] and [AdamW] return PyTorch's conventions. FirstMoment
+// in u. With BiasCorrection, which corrects both means, this is Adam (Kingma and Ba, Adam: a
+// method for stochastic optimization, 2015). With DecoupledDecay as well it is AdamW
+// (Loshchilov and Hutter, Decoupled weight decay regularization, 2019). FirstMoment
 // excludes Centered and Momentum.
 //
-// State.MeanGrad holds m, as the corrected mean: PyTorch's exp_avg is MeanGrad times
-// 1 - FirstMoment^Step, and exp_avg_sq is MeanSquare times 1 - Rho^Step.
+// BiasCorrection averages m with FirstMoment_t, which follows from FirstMoment as Rho_t
+// follows from Rho. So State.MeanGrad and State.MeanSquare hold the corrected means.
+// Other frameworks save the means before the correction. After Step steps these are
 //
-// After the gradient has become zero, m decays, and so do the steps. An m below 2^-63
-// moves theta no more, and an m for which FirstMoment*m would be subnormal counts as
-// zero.
+//	exp_avg    = MeanGrad   * (1 - FirstMoment^Step)     PyTorch's names
+//	exp_avg_sq = MeanSquare * (1 - Rho^Step)
+//
+// Where the gradient stays zero, m decays, and so do the steps. An m below 2^-63 no
+// longer moves theta, and an m for which FirstMoment*m would be subnormal counts as
+// zero. A NaN stays in m, unlike in s: it was in the gradient, and so theta is NaN as well.
+//
+// EpsHat adds Eps to the means before their correction. This is the epsilon hat of Kingma and
+// Ba's section 2, which TensorFlow and Keras use. It has the same effect as an eps of
+// Eps/(1-Rho^t), or of Eps/sqrt(1-Rho^t) with EpsOutside: a larger one during the first
+// 1/(1-Rho) steps.
 //
 // # Momentum schedules
 //
@@ -124,8 +137,14 @@ import "cmp"
 //     WeightDecay to l2/LR. Its clip limits what is divided by d, after s has
 //     taken the square of the gradient as it was: another algorithm, which is not
 //     here.
-//   - Keras's Adam adds its epsilon to the root of the uncorrected mean: it is
-//     Eps/sqrt(1-Rho^t) here, larger in the first 1/(1-Rho) steps.
+//   - AMSGrad and Adam with Nesterov momentum (NAdam) are not here, nor is an eps both
+//     inside and outside the root, as with optax's eps_root.
+//   - Gorgonia's AdamSolver adds l2*theta to the gradient, which is WeightDecay, and then
+//     clips the sum. ClipValue clips the gradient alone.
+//   - Gorgonia's AdamW (v0.9.18) averages with shares of 1-beta^t, and adds its steps to copies
+//     of the weights. It is not here.
+//   - GoMLX's "adamw", chosen by name, has the decay of the hyperparameter
+//     adam_weight_decay, which is 0 unless it is set.
 //   - spago's is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}.
 type RMSProp struct {
 	LR  float64 // learning rate: the step in theta's units, in [0, 2^64]
@@ -142,6 +161,7 @@ type RMSProp struct {
 	ClipValue      float64 // limits each element of the gradient to [-ClipValue, ClipValue]; 0: no limit
 	Maximize       bool    // go up the gradient, not down
 	EpsOutside     bool    // sqrt(s) + Eps instead of sqrt(s + Eps)
+	EpsHat         bool    // add Eps before BiasCorrection: Adam's epsilon hat
 	LROutside      bool    // the momentum buffer holds steps before the learning rate
 	BiasCorrection bool    // correct the means for their start, by State.Step
 
@@ -177,8 +197,8 @@ func GoMLX() RMSProp {
 	return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-7, EpsOutside: true, DecoupledDecay: true, BiasCorrection: true}
 }
 
-// Adam returns the conventions and defaults of torch.optim.Adam. optax.adam and
-// gorgonia.NewAdamSolver have the same; optax has no default learning rate.
+// Adam returns the conventions and defaults of torch.optim.Adam. Those of optax.adam, which
+// has no default learning rate, and of gorgonia.NewAdamSolver are the same.
 func Adam() RMSProp {
 	return RMSProp{LR: 0.001, FirstMoment: 0.9, Rho: 0.999, Eps: 1e-8, EpsOutside: true, BiasCorrection: true}
 }
@@ -190,11 +210,12 @@ func AdamW() RMSProp {
 	return r
 }
 
-// KerasAdam returns the conventions and defaults of keras.optimizers.Adam in Keras 3, and
-// of its AdamW with a WeightDecay of 0.004, but for where they add epsilon: see RMSProp.
+// KerasAdam returns the conventions and defaults of keras.optimizers.Adam in Keras 3. With a
+// WeightDecay of 0.004 they are those of its AdamW, and with an Eps of 1e-8 those of TensorFlow
+// 1's tf.train.AdamOptimizer.
 func KerasAdam() RMSProp {
-	r := Adam()
-	r.Eps, r.DecoupledDecay = 1e-7, true
+	r := GoMLXAdam()
+	r.EpsHat = true
 	return r
 }
 
@@ -206,8 +227,8 @@ func OptaxAdamW() RMSProp {
 	return r
 }
 
-// GoMLXAdam returns the conventions and defaults of GoMLX's optimizers.Adam, and of its
-// AdamW with a WeightDecay of 0.004.
+// GoMLXAdam returns the conventions and defaults of GoMLX's optimizers.Adam. Its WeightDecay
+// is WeightDecay.
 func GoMLXAdam() RMSProp {
 	r := Adam()
 	r.Eps, r.DecoupledDecay = 1e-7, true
@@ -231,7 +252,7 @@ func (r *RMSProp) Validate() error {
 //
 // It panics with an [*ArgumentError], before it has written anything, if r is
 // not valid, if st lacks a slice that r needs or has a MeanGrad without
-// Centered, if the lengths differ, or if two of the slices overlap in memory.
+// Centered and FirstMoment, if the lengths differ, or if two of the slices overlap in memory.
 //
 // Like the function [Update] it does not allocate, keeps no reference and
 // starts no goroutine. Concurrent calls are safe on tensors that do not
@@ -254,6 +275,19 @@ func (r *RMSProp) Update(theta, grad []float32, st *State) {
 	c := k.call(theta, grad, st)
 	c.run(c.n)
 	st.Step++
+}
+
+// epsAt returns what step t = 1, 2, … of a state adds as eps.
+func (r *RMSProp) epsAt(t int) float64 {
+	if !r.EpsHat || !r.BiasCorrection {
+		return r.Eps
+	}
+	sum, _ := powers(r.Rho, t)
+	correction := (1 - r.Rho) * sum // 1 - Rho^t
+	if r.EpsOutside {
+		correction = math.Sqrt(correction)
+	}
+	return r.Eps / correction
 }
 
 // lossScale is what the gradient is divided by.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"math/big"
 	"testing"
@@ -11,7 +12,11 @@ func TestRMSPropValidate(t *testing.T) {
 		momentum = ", want a number in [0, 1), also in float32"
 		scale    = ", want a number in [2^-126, 2^126], or 0 for none"
 		clip     = ", want a number from 2^-126 up that is finite in float32, or 0 for no limit"
+		excluded = ", want 0 with Centered or Momentum, which it excludes"
 	)
+	hat := func(rho float64) string {
+		return fmt.Sprintf(", want a number whose quotient with 1-Rho, Rho = %v, is finite in float32 with EpsHat", rho)
+	}
 	nan, inf := math.NaN(), math.Inf(1)
 	tests := []struct {
 		change func(o *RMSProp)
@@ -39,6 +44,16 @@ func TestRMSPropValidate(t *testing.T) {
 		{func(o *RMSProp) { o.Momentum = 1 }, "Momentum = 1" + momentum},
 		{func(o *RMSProp) { o.Momentum = 1 - 1e-9 }, "Momentum = 0.999999999" + momentum},
 		{func(o *RMSProp) { o.Nesterov = true }, ""},
+		{func(o *RMSProp) { o.FirstMoment = nan }, "FirstMoment = NaN" + momentum},
+		{func(o *RMSProp) { o.FirstMoment = -0.1 }, "FirstMoment = -0.1" + momentum},
+		{func(o *RMSProp) { o.FirstMoment = 1 - 1e-9 }, "FirstMoment = 0.999999999" + momentum},
+		{func(o *RMSProp) { o.FirstMoment, o.Centered = 0.9, true }, "FirstMoment = 0.9" + excluded},
+		{func(o *RMSProp) { o.FirstMoment, o.Momentum = 0.9, 0.9 }, "FirstMoment = 0.9" + excluded},
+		{func(o *RMSProp) { o.FirstMoment, o.Nesterov = 0.9, true }, ""},
+		{func(o *RMSProp) { o.EpsHat = true }, ""},
+		{func(o *RMSProp) { o.Rho, o.EpsHat = 1, true }, "Eps = 1e-07" + hat(1)},
+		{func(o *RMSProp) { o.Rho, o.Eps, o.EpsHat = 1, 0, true }, "Eps = 0" + hat(1)},
+		{func(o *RMSProp) { o.Rho, o.Eps, o.EpsHat = 0.5, 2e38, true }, "Eps = 2e+38" + hat(0.5)},
 		{func(o *RMSProp) { o.WeightDecay = nan }, "WeightDecay = NaN" + wantFinite},
 		{func(o *RMSProp) { o.WeightDecay = -0.1 }, "WeightDecay = -0.1" + wantFinite},
 		{func(o *RMSProp) { o.WeightDecay = inf }, "WeightDecay = +Inf" + wantFinite},
@@ -78,6 +93,9 @@ func TestRMSPropValidate(t *testing.T) {
 		requireArgumentError(t, err, test.want)
 		theta, grad, s := []float32{1}, []float32{2}, []float32{3}
 		st := &State{MeanSquare: s, MomentumBuffer: []float32{4}}
+		if o.FirstMoment != 0 {
+			st = &State{MeanSquare: s, MeanGrad: []float32{4}}
+		}
 		requirePanic(t, test.want, func() { o.Update(theta, grad, st) })
 		requirePanic(t, test.want, func() { o.UpdateRows(theta, grad, st, []int{0}, 1) })
 		requirePanic(t, test.want, func() { o.NewState(1) })
@@ -150,6 +168,39 @@ func TestRMSPropBiasCorrectionStart(t *testing.T) {
 			t.Errorf("Step = %d", st.Step)
 		}
 	})
+}
+
+// With EpsHat, eps is divided by 1 - Rho^t, inside the root, or by the root of that,
+// outside, to 12 digits at any step.
+func TestRMSPropEpsHat(t *testing.T) {
+	for _, rho := range []float64{0, 0.5, 0.9, 0.999, 1 - 1e-6} {
+		power := big.NewFloat(1).SetPrec(200)
+		for step := 1; step <= 2000; step++ {
+			power.Mul(power, new(big.Float).SetFloat64(rho))
+			correction, _ := new(big.Float).Sub(big.NewFloat(1), power).Float64()
+			for _, o := range []RMSProp{
+				{Rho: rho, Eps: 1e-7, BiasCorrection: true, EpsHat: true},
+				{Rho: rho, Eps: 1e-7, BiasCorrection: true, EpsHat: true, EpsOutside: true},
+				{Rho: rho, Eps: 1e-7, BiasCorrection: true},
+				{Rho: rho, Eps: 1e-7, EpsHat: true},
+			} {
+				want := o.Eps
+				switch {
+				case !o.BiasCorrection || !o.EpsHat:
+				case o.EpsOutside:
+					want /= math.Sqrt(correction)
+				default:
+					want /= correction
+				}
+				if got := o.epsAt(step); math.Abs(got-want) > 1e-12*want {
+					t.Fatalf("%+v: step %d: eps = %v, want %v", o, step, got, want)
+				}
+				if k := o.rounded(1, step); max(k.eps, k.epsOutside) != float32(o.epsAt(step)) {
+					t.Fatalf("%+v: step %d: eps = %v and %v outside", o, step, k.eps, k.epsOutside)
+				}
+			}
+		}
+	}
 }
 
 // The quotient of the clip factor and the loss scale is computed in float64 and

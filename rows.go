@@ -20,6 +20,10 @@ import (
 // means of a row that is first used in a late call are not corrected for their
 // start.
 //
+// With FirstMoment this is known as lazy Adam. A row that is not listed keeps its
+// corrected means. torch.optim.SparseAdam, which adds its eps as EpsHat does, keeps the
+// means before the correction: both agree closely after some 1/(1-Rho) calls.
+//
 // UpdateRows panics with an [*ArgumentError], before it writes anything, if Update
 // would, or if a row is out of range or listed twice. It allocates only if rows is
 // unsorted and has a row from 32,768 on: one bit a row, to find duplicates.

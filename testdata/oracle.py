@@ -1,4 +1,4 @@
-"""Takes RMSProp steps with the framework that its argument names.
+"""Takes RMSProp or Adam steps with the framework that its argument names.
 
 It reads one JSON object from standard input: theta, a list of gradients, one a
 step, and cases, which are RMSProp's fields. It answers with one JSON object: the framework's version,
@@ -27,6 +27,11 @@ def listed(x):
     return [float(e) for e in x]
 
 
+def corrected(o, steps, s, m):
+    """The state after so many steps of Adam, whose means a framework keeps uncorrected."""
+    return {"s": s / (1 - o["Rho"] ** steps), "m": m / (1 - o["FirstMoment"] ** steps)}
+
+
 class NumPy:
     """The published code."""
 
@@ -48,7 +53,7 @@ class NumPy:
 
 
 class PyTorch:
-    """torch.optim.RMSprop."""
+    """torch.optim.RMSprop, Adam and AdamW."""
 
     def __init__(self):
         import torch
@@ -58,22 +63,24 @@ class PyTorch:
     def steps(self, o, theta, grads):
         torch = self.torch
         theta = torch.tensor(theta, dtype=torch.float32, requires_grad=True)
-        optimizer = torch.optim.RMSprop(
-            [theta],
-            lr=o["LR"],
-            alpha=o["Rho"],
-            eps=o["Eps"],
-            weight_decay=o["WeightDecay"],
-            momentum=o["Momentum"],
-            centered=o["Centered"],
-            maximize=o["Maximize"],
-        )
+        common = {"lr": o["LR"], "eps": o["Eps"], "weight_decay": o["WeightDecay"], "maximize": o["Maximize"]}
+        if o["FirstMoment"]:
+            make = torch.optim.AdamW if o["DecoupledDecay"] else torch.optim.Adam
+            optimizer = make([theta], betas=(o["FirstMoment"], o["Rho"]), **common)
+        else:
+            optimizer = torch.optim.RMSprop(
+                [theta], alpha=o["Rho"], momentum=o["Momentum"], centered=o["Centered"], **common
+            )
         names = {"s": "square_avg", "m": "grad_avg", "b": "momentum_buffer"}
-        for grad in grads:
+        for step, grad in enumerate(grads, 1):
             theta.grad = torch.tensor(grad, dtype=torch.float32)
             optimizer.step()
             state = optimizer.state[theta]
-            yield theta.detach(), {k: state[v] for k, v in names.items() if v in state}
+            if o["FirstMoment"]:
+                shown = corrected(o, step, state["exp_avg_sq"], state["exp_avg"])
+            else:
+                shown = {k: state[v] for k, v in names.items() if v in state}
+            yield theta.detach(), shown
 
 
 class TensorFlow:
@@ -108,7 +115,7 @@ class TensorFlow:
 
 
 class Keras:
-    """keras.optimizers.RMSprop, on whichever backend Keras is set to."""
+    """keras.optimizers.RMSprop and Adam, on whichever backend Keras is set to."""
 
     def __init__(self):
         import keras
@@ -120,21 +127,20 @@ class Keras:
     def steps(self, o, theta, grads):
         keras = self.keras
         theta = keras.Variable(theta, dtype="float32")
-        optimizer = keras.optimizers.RMSprop(
-            learning_rate=o["LR"],
-            rho=o["Rho"],
-            epsilon=o["Eps"],
-            momentum=o["Momentum"],
-            centered=o["Centered"],
-            weight_decay=o["WeightDecay"] or None,
-        )
+        common = {"learning_rate": o["LR"], "epsilon": o["Eps"], "weight_decay": o["WeightDecay"] or None}
+        if o["FirstMoment"]:
+            optimizer = keras.optimizers.Adam(beta_1=o["FirstMoment"], beta_2=o["Rho"], **common)
+        else:
+            optimizer = keras.optimizers.RMSprop(
+                rho=o["Rho"], momentum=o["Momentum"], centered=o["Centered"], **common
+            )
         for grad in grads:
             optimizer.apply([keras.ops.convert_to_tensor(grad, dtype="float32")], [theta])
             yield keras.ops.convert_to_numpy(theta), {}
 
 
 class Optax:
-    """optax.rmsprop, compiled."""
+    """optax.rmsprop and adamw, compiled."""
 
     def __init__(self):
         import jax
@@ -145,21 +151,31 @@ class Optax:
 
     def steps(self, o, theta, grads):
         jax, optax = self.jax, self.optax
-        optimizer = optax.rmsprop(
-            o["LR"],
-            decay=o["Rho"],
-            eps=o["Eps"],
-            initial_scale=o["InitialMeanSquare"],
-            eps_in_sqrt=not o["EpsOutside"],
-            centered=o["Centered"],
-            momentum=o["Momentum"] or None,
-            nesterov=o["Nesterov"],
-            bias_correction=o["BiasCorrection"],
-        )
+        if o["FirstMoment"]:
+            optimizer = optax.adamw(
+                o["LR"],
+                b1=o["FirstMoment"],
+                b2=o["Rho"],
+                eps=o["Eps"] if o["EpsOutside"] else 0,
+                eps_root=0 if o["EpsOutside"] else o["Eps"],
+                weight_decay=o["WeightDecay"],
+            )
+        else:
+            optimizer = optax.rmsprop(
+                o["LR"],
+                decay=o["Rho"],
+                eps=o["Eps"],
+                initial_scale=o["InitialMeanSquare"],
+                eps_in_sqrt=not o["EpsOutside"],
+                centered=o["Centered"],
+                momentum=o["Momentum"] or None,
+                nesterov=o["Nesterov"],
+                bias_correction=o["BiasCorrection"],
+            )
 
         @jax.jit
         def step(theta, grad, state):
-            updates, state = optimizer.update(grad, state)
+            updates, state = optimizer.update(grad, state, theta)
             return optax.apply_updates(theta, updates), state
 
         theta = jax.numpy.array(theta, jax.numpy.float32)
@@ -168,9 +184,11 @@ class Optax:
         names = {"nu": ("s", 1), "mu": ("m", 1), "trace": ("b", -1)}
         if o["BiasCorrection"]:  # its nu and mu are those before the correction
             del names["nu"], names["mu"]
-        for grad in grads:
+        for count, grad in enumerate(grads, 1):
             theta, state = step(theta, jax.numpy.array(grad, jax.numpy.float32), state)
             shown = {}
+            if o["FirstMoment"]:
+                shown = corrected(o, count, state[0].nu, state[0].mu)
             for part in state:
                 for name, (ours, sign) in names.items():
                     if hasattr(part, name):
