@@ -7,21 +7,21 @@ import (
 
 // coeffs are the numbers of a step as the implementations use them: rounded to float32,
 // with the thresholds that follow from them. They are computed once a call, not once a
-// chunk. The assembly takes the offsets of the fields from go_asm.h.
+// chunk. The assembly reads the fields by the offsets in go_asm.h.
 type coeffs struct {
-	lr         float32 // the numerator: 1 where lr stays outside the momentum buffer
+	lr         float32 // the numerator: 1 if lr stays outside the momentum buffer
 	rho        float32
 	c          float32 // 1 - rho
-	eps        float32 // inside the root: 2^-126 or more, and 0 where eps is outside
-	epsOutside float32 // outside the root: 0 where eps is inside
-	scale      float32 // of the gradient, negative where maximising (with optionScaled)
+	eps        float32 // inside the root: 2^-126 or more, or 0 if eps is outside
+	epsOutside float32 // outside the root: 0 if eps is inside
+	scale      float32 // of the gradient, negative to maximize (with optionScaled)
 	clip       float32 // the gradient's limit in magnitude (with optionClipped)
 	negClip    float32 // -clip
 	decay      float32 // L2 decay, added to the gradient (with optionL2)
 	first      float32 // FirstMoment (in layoutFirstMoment)
 	cFirst     float32 // 1 - first
 	mu         float32 // momentum (in the layouts that have a momentum buffer)
-	lrOutside  float32 // lr where it stays outside the momentum buffer (with optionLROutside)
+	lrOutside  float32 // lr if it stays outside the momentum buffer (with optionLROutside)
 	lrDecay    float32 // lr*decay (with optionDecoupled)
 
 	// What is below these in magnitude counts as zero.
@@ -38,20 +38,19 @@ type coeffs struct {
 	firstMoment bool   // m is the first moment
 }
 
-// A layout is the set of arrays that a step works on, beside theta, grad and s.
+// A layout is the set of arrays that a step works on, besides theta, grad and s.
 type layout uint32
 
 const (
 	layoutMomentum    layout = 1 << iota // b
 	layoutCentered                       // m
-	layoutFirstMoment                    // m, as Adam has it; alone
+	layoutFirstMoment                    // m of Adam; excludes the other two
 
 	layoutPlain layout = 0
 	layouts            = layoutFirstMoment + 1
 )
 
-// The options that have a step of their own, which is left out where they are
-// off.
+// The options that have a step of their own. The step is skipped if the option is off.
 const (
 	optionScaled     = 1 << iota // g = scale*g
 	optionClipped                // g = min(max(g, -clip), clip)
@@ -61,7 +60,7 @@ const (
 	optionDecoupled              // theta = theta - lrDecay*theta
 	optionEpsInside              // v = v + eps
 	optionEpsOutside             // d = d + epsOutside
-	optionMasked                 // u = 0 where g = 0, since lr/d need not be finite there
+	optionMasked                 // u = 0 if g = 0, because lr/d need not be finite then
 
 	optionsOfUpdate = optionEpsInside // all that Update needs
 )
@@ -73,19 +72,18 @@ const (
 	minRoot   = 0x1p-63
 )
 
-// minTerm is below half of the last place of every gradient that is not dead: a
-// term of the gradient which is less changes no bit of it. The sum of two terms
-// that are not less is zero or no less than minNormal, their last places being
-// 2^-125 or more.
+// minTerm is below half of the last place of every gradient that is not dead, so a smaller
+// term changes no bit of the gradient. The last place of a term that is not smaller is
+// 2^-125 or more, so the sum of two of these is zero or at least minNormal.
 const minTerm = 0x1p-102
 
-// A threshold is the bits of a float32. As integers the bits without the sign are
-// in the order of the magnitudes, NaN above all: so a comparison needs no branch
-// that depends on a sign.
+// A threshold is the bits of a float32. Without the sign and compared as integers, the
+// bits of float32s are in the order of their magnitudes, and those of NaNs are above all
+// others. So a comparison needs no branch on a sign.
 type threshold uint32
 
-// reachedByNone is a NaN's bits: above those of every number, infinity
-// included. As float32s, too, no number reaches it.
+// reachedByNone is a NaN pattern: above every number, infinity included. As a float32 it
+// is not reached by any number either.
 const reachedByNone threshold = 0x7f800001
 
 func thresholdAt(x float32) threshold { return threshold(math.Float32bits(x)) }
@@ -105,11 +103,11 @@ func (t threshold) flush(x float32) float32 {
 }
 
 // reach returns the smallest x from 2^-126 up for which |k|*x, rounded to float32,
-// is least or more. The one before the nearest to the quotient is more than a third
-// of its last place below it, and so too small. Products of two float32 are exact
-// in float64.
+// is least or more. The float32 before the one nearest to the quotient is more than a
+// third of its last place below the quotient, and so too small. Products of two float32
+// are exact in float64.
 func reach(k, least float32) threshold {
-	limit := (float64((thresholdAt(least) - 1).float()) + float64(least)) / 2 // a tie, which goes to least, the even one
+	limit := (float64((thresholdAt(least) - 1).float()) + float64(least)) / 2 // a tie, which rounds to least, the even one
 	by := math.Abs(float64(k))
 	switch {
 	case by*minNormal >= limit:
@@ -138,12 +136,12 @@ func reachSquared(c float32) threshold {
 	return g
 }
 
-// lastGrad and lastMean are the thresholds that were computed last, each with what it
-// follows from in the upper half of the word: a division and a root take longer than a
-// short call may, and rho seldom changes.
+// lastGrad and lastMean hold the last threshold, with the number that it follows from in
+// the upper half of the word. A division and a root are too slow for a short call, and rho
+// rarely changes.
 var lastGrad, lastMean atomic.Uint64
 
-// thresholdOf returns compute(x), or what last holds if it is of the same x.
+// thresholdOf returns compute(x), or the threshold in last if it follows from the same x.
 func thresholdOf(x float32, last *atomic.Uint64, compute func(x float32) threshold) threshold {
 	key := uint64(math.Float32bits(x)) << 32
 	word := last.Load()
@@ -169,9 +167,9 @@ func (k *coeffs) roundUpdate(lr, rho, eps float64) {
 	k.minMean = thresholdOf(k.rho, &lastMean, reachMean)
 }
 
-// round sets k to the numbers of a valid o for step t = 1, 2, … of a state. factor also
-// multiplies the gradient, besides what LossScale divides it by. k is set in place: to
-// return it by value costs short calls some 45 ns.
+// round sets k to the numbers of a valid o for step t = 1, 2, … of a state. The gradient
+// is multiplied by factor and divided by LossScale. k is set in place: returning it by
+// value costs short calls some 45 ns.
 func (k *coeffs) round(o *RMSProp, factor float64, t int) {
 	eps := o.epsAt(t)
 	k.roundUpdate(o.LR, o.shareAt(o.Rho, t), eps)
@@ -185,8 +183,8 @@ func (k *coeffs) round(o *RMSProp, factor float64, t int) {
 	if o.Maximize {
 		k.scale = -k.scale
 	}
-	// Where decay is added, the gradient goes through the threshold of the scale,
-	// even where that is 1.
+	// If decay is added, the threshold of the scale applies to the gradient even if the
+	// scale is 1.
 	l2 := o.WeightDecay != 0 && !o.DecoupledDecay
 	if k.scale != 1 || l2 {
 		k.options |= optionScaled
@@ -224,10 +222,11 @@ func (k *coeffs) round(o *RMSProp, factor float64, t int) {
 	k.options |= k.masked(o.Centered)
 }
 
-// masked is optionMasked where lr/d need not be finite though the gradient is 0:
-// with an eps inside d is 2^-63 or more, and lr at most 2^64; outside, eps may be 0
-// or nearly so. A mean of the gradient may be NaN, and so v. s is NaN only if the gradient
-// is, or if c is 0 and grad² infinite: a first moment may be 0 then.
+// masked returns optionMasked if lr/d need not be finite for a gradient of 0, and 0
+// otherwise. With eps inside the root, d is at least 2^-63 and lr at most 2^64. With eps
+// outside, eps may be 0 or nearly 0. If centered, the mean gradient may be NaN, and so v.
+// s is NaN only if the gradient is, or if c is 0 and grad² infinite: then a first moment
+// may be 0.
 func (k *coeffs) masked(centered bool) uint32 {
 	if centered || k.firstMoment && k.c == 0 || k.options&optionEpsOutside != 0 && !(k.lr/k.epsOutside <= math.MaxFloat32) {
 		return optionMasked
@@ -235,12 +234,12 @@ func (k *coeffs) masked(centered bool) uint32 {
 	return 0
 }
 
-// call is a step on a tensor and its state.
+// call returns a step on a tensor and its state.
 func (k *coeffs) call(theta, grad []float32, st *State) (c call) {
 	c.theta, c.grad, c.s = first(theta), first(grad), first(st.MeanSquare)
 	c.m, c.b = first(st.MeanGrad), first(st.MomentumBuffer)
 	c.n, c.layout, c.coeffs = len(theta), layoutPlain, k
-	if c.b != nil { // it is kept though momentum be 0
+	if c.b != nil { // it is kept even if momentum is 0
 		c.layout |= layoutMomentum
 	}
 	switch {
@@ -261,7 +260,7 @@ func first(x []float32) *float32 {
 	return &x[0]
 }
 
-// rootIsExact reports whether the square root in software is the rounded one for every
+// rootIsExact reports whether the square root in software is correctly rounded for every
 // v = s + eps. DESIGN.md has the proof.
 func (k *coeffs) rootIsExact() bool { return k.eps >= 0x1p-100 }
 

@@ -18,15 +18,15 @@ const (
 	isaNEON
 	isaAVX2
 	isaAVX512
-	isaBest512 // AVX-512, and AVX2 where that is faster: the default on CPUs with AVX-512
+	isaBest512 // AVX-512, or AVX2 if that is faster: the default on CPUs with AVX-512
 )
 
 var isaNames = [...]string{isaGeneric: "generic", isaNEON: "neon", isaAVX2: "avx2", isaAVX512: "avx512", isaBest512: "avx512"}
 
 func (i isa) String() string { return isaNames[i] }
 
-// available lists what this CPU can run, best first. detect is the only code that asks
-// the CPU.
+// available lists what this CPU can run, best first. detect asks the CPU what it
+// supports.
 var available = append(detect(), isaGeneric)
 
 // byDefault is the implementation in use unless one is forced.
@@ -50,8 +50,8 @@ func selection() (i isa, plan int) {
 
 // init selects the first implementation of the list in KERNEL_ISA that is available,
 // and the plan in KERNEL_PLAN. It ignores other names: one variable may be set for
-// different machines, and a package that ended the program or wrote to standard error
-// here would be in its host's way.
+// different machines, and a library must not end its host's program or write to its
+// standard error.
 func init() {
 	selected.Store(uint32(byDefault) << 8)
 	for name := range strings.SplitSeq(os.Getenv("KERNEL_ISA"), ",") {

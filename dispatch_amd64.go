@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// detect includes the operating system's support: cpuid looks at XCR0. macOS
-// 10.15.6 to 12.1 lose the mask registers at a signal (go.dev/issue/49233), and
-// Go's own library is what looks at the version.
+// detect includes the operating system's support, because cpuid reads XCR0. macOS
+// 10.15.6 to 12.1 lose the mask registers in a signal (go.dev/issue/49233); package cpu
+// checks the version.
 func detect() []isa {
 	var found []isa
 	avx2 := cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3)
@@ -26,16 +26,15 @@ func detect() []isa {
 	return found
 }
 
-// subnormalAssist is whether the CPU may need microcode to convert a subnormal number,
-// some 160 cycles each time. Intel's may: they count assists for input values
-// (FP_ASSIST.SIMD_INPUT). A first-generation Zen does not: all numbers take the same time
-// there. If it is true, the AVX2 kernel of SumSquares looks for subnormal numbers and
-// converts them differently. That makes it 1.4 times slower in the caches even if there
-// are none.
+// subnormalAssist reports whether the CPU may need microcode to convert a subnormal
+// number, some 160 cycles each time. Intel's CPUs may: they count assists for input values
+// (FP_ASSIST.SIMD_INPUT). On a first-generation Zen all numbers take the same time. If it
+// is true, the AVX2 kernel of SumSquares finds subnormal numbers and converts them
+// differently. That makes it 1.4 times slower in the caches even if there are none.
 var subnormalAssist = cpuid.CPU.VendorID != cpuid.AMD
 
-// The AVX2 kernels compute whole vectors of so many elements, and leave the rest. The
-// AVX-512 kernels leave none.
+// lanesAVX2 is the number of elements in a vector. The AVX2 kernels compute whole vectors
+// and leave the other elements. The AVX-512 kernels leave none.
 const lanesAVX2 = 8
 
 //go:noescape
@@ -68,9 +67,9 @@ func updateCenteredMomentumAVX2(c *call)
 //go:noescape
 func updateFirstMomentAVX2(c *call)
 
-// runChunk computes the step on all that c has left. What assembly leaves is computed in
-// Go. It must not be inlined: the stack check at its start is where the goroutine can be
-// preempted between two chunks.
+// runChunk computes the step on all elements that c has left. Go computes those that
+// assembly leaves. runChunk must not be inlined: its stack check lets the runtime preempt
+// the goroutine between two chunks.
 //
 //go:noinline
 func runChunk(i isa, c *call) {
@@ -120,8 +119,8 @@ func updateAVX2(c *call) {
 	}
 }
 
-// They add the squares of n elements, whole groups of normLanes, to the lanes, and
-// prefetch so many bytes ahead.
+// The two functions below add the squares of n elements, whole groups of normLanes, to the
+// lanes. They prefetch that many bytes ahead.
 
 //go:noescape
 func addSquaresAVX512(lanes *[normLanes]float64, x *float32, n, ahead int)
@@ -129,8 +128,8 @@ func addSquaresAVX512(lanes *[normLanes]float64, x *float32, n, ahead int)
 //go:noescape
 func addSquaresAVX2(lanes *[normLanes]float64, x *float32, n, ahead int)
 
-// addSquares adds the squares of x's first n elements to the lanes, as many as make
-// whole groups, and returns how many those are.
+// addSquares adds the squares of x's first n elements to the lanes, in whole groups of
+// normLanes, and returns how many elements it added.
 func addSquares(lanes *[normLanes]float64, x []float32, n int) int {
 	i, _ := selection()
 	n &^= normLanes - 1

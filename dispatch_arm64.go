@@ -4,11 +4,11 @@ package kernel
 
 import "unsafe"
 
-// detect need not ask the CPU: NEON (AdvSIMD) is part of the base architecture that Go
-// requires.
+// detect does not ask the CPU: Go requires NEON (AdvSIMD) on arm64.
 func detect() []isa { return []isa{isaNEON} }
 
-// The kernels compute whole vectors of so many elements, and leave the rest.
+// lanesNEON is the number of elements in a vector. The kernels compute whole vectors and
+// leave the other elements.
 const lanesNEON = 4
 
 //go:noescape
@@ -26,9 +26,9 @@ func updateCenteredMomentumNEON(c *call)
 //go:noescape
 func updateFirstMomentNEON(c *call)
 
-// runChunk computes the step on all that c has left. What the assembly leaves is computed
-// in Go. It must not be inlined: the stack check at its start is where the goroutine can
-// be preempted between two chunks.
+// runChunk computes the step on all elements that c has left. Go computes those that
+// assembly leaves. runChunk must not be inlined: its stack check lets the runtime preempt
+// the goroutine between two chunks.
 //
 //go:noinline
 func runChunk(i isa, c *call) {
@@ -63,8 +63,8 @@ func updateNEON(c *call) {
 //go:noescape
 func addSquaresNEON(lanes *[normLanes]float64, x *float32, n int)
 
-// addSquares adds the squares of x's first n elements to the lanes, as many as make
-// whole groups, and returns how many those are.
+// addSquares adds the squares of x's first n elements to the lanes, in whole groups of
+// normLanes, and returns how many elements it added.
 func addSquares(lanes *[normLanes]float64, x []float32, n int) int {
 	i, _ := selection()
 	n &^= normLanes - 1

@@ -2,7 +2,7 @@
 
 package kernel
 
-// Pure Go cannot ask for the thread's floating-point mode: bits follow it there.
+// Pure Go cannot read the thread's floating-point mode. There, the bits depend on it.
 
 const defaultFloatMode = 0
 

@@ -16,9 +16,9 @@ func adviseHugePages(slices [][]float32) error {
 		if err := unix.Madvise(inside, unix.MADV_HUGEPAGE); err != nil {
 			return fmt.Errorf("kernel: huge pages for slice %d of %d elements: %w", i, len(slice), err)
 		}
-		// What has been touched before stays on small pages until the kernel's
-		// thread comes round; this does it now, where Linux (6.1) can. It fails
-		// where there is nothing to do, and is worth no more than a try.
+		// Memory that was in use before stays on small pages until a thread of the
+		// operating system moves it. Linux 6.1 can do that now. The call fails if
+		// there is nothing to move; that is no error here.
 		_ = unix.Madvise(inside, unix.MADV_COLLAPSE)
 	}
 	return nil

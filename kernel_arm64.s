@@ -7,8 +7,8 @@
 // The NEON kernels: 4 lanes, blocks of four vectors, then one vector at a time. They
 // leave the last 0 to 3 elements to their caller. Each step runs for all vectors of a
 // block before the next begins. A step gets a vector's offset and registers: g, v and a
-// of kernel_steps.h, and a scratch register t. g is 0 where the gradient is dead, and
-// nowhere else.
+// of kernel_steps.h, and a scratch register t. g is 0 if the gradient is dead, and
+// only then.
 //
 // Go checked the arguments: n >= 0, and no two of the arrays overlap.
 

@@ -76,12 +76,12 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 	STEP(LOAD, STORE, 0, Z0, Z4, Z8, Z16, K1)  \
 	STEP(LOAD, STORE, 64, Z1, Z5, Z9, Z17, K2)
 
-// LAST_TWO: of the steps in software, which get v, scratch and the lanes where v is finite
+// LAST_TWO: for the steps in software, which get v, scratch and the lanes whose v is finite
 #define LAST_TWO(STEP) \
 	STEP(Z6, Z10, Z18, Z12, K5) \
 	STEP(Z7, Z11, Z19, Z13, K6)
 
-// KEPT: the lanes where not |x| < least, compared as integers: those of NaN, too
+// KEPT: the lanes with not |x| < least, compared as integers, NaN included
 #define KEPT(least, x, t, kept) \
 	VPANDD      ABS, x, t \
 	VPCMPD.BCST AT_LEAST, least, t, kept
@@ -156,7 +156,7 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 #define DIVIDE(LOAD, STORE, at, g, v, a, t, live) \
 	VDIVPS v, LR, v
 
-// MULTIPLY masks dead gradients in any case: g still is what it was.
+// MULTIPLY always masks dead gradients, because g still has their values.
 #define MULTIPLY(LOAD, STORE, at, g, v, a, t, live) \
 	VMULPS.Z g, v, live, v
 
@@ -196,8 +196,7 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 	STORE(a, at, THETA)
 
 // Roots, and quotients, in software: on the FMA units, while the divider works on the
-// block's other vectors. DESIGN.md says why they are the rounded ones, and for which v
-// and lr.
+// block's other vectors. DESIGN.md proves for which v and lr they are correctly rounded.
 
 // ROOT_ESTIMATE: A = v*y, H = y/2
 #define ROOT_ESTIMATE(v, a, h, r, finite) \
@@ -225,7 +224,7 @@ GLOBL ·minRoot(SB), RODATA|NOPTR, $4
 	VFNMADD231PS v, h, r \
 	VFMADD213PS  h, r, h
 
-// DIVIDE_SOFTWARE: Q = 2*lr*H, R = 2*lr - 2d*Q, v = Q + R*H, or 0 where d is infinite
+// DIVIDE_SOFTWARE: Q = 2*lr*H, R = 2*lr - 2d*Q, v = Q + R*H, or 0 if d is infinite
 #define DIVIDE_SOFTWARE(v, a, h, r, finite) \
 	VMULPS         LR2, h, a \
 	VFNMADD213PS   LR2, a, v \

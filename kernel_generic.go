@@ -2,8 +2,8 @@ package kernel
 
 import "math"
 
-// updateGeneric is the arithmetic of a step in Go, which every other implementation
-// equals bit for bit. A conversion to float32 around each product keeps the compiler from
+// updateGeneric computes a step in Go. Every other implementation gives the same bits. A
+// conversion to float32 around each product keeps the compiler from
 // fusing it into the sum that follows.
 func updateGeneric(c *call) {
 	k := c.coeffs
@@ -86,8 +86,8 @@ func updateGeneric(c *call) {
 	}
 }
 
-// updatePlainGeneric is what is left of updateGeneric without options: all that [Update]
-// needs, in 1/1.6 of the time.
+// updatePlainGeneric is updateGeneric without options, which is all that [Update] needs.
+// It is 1.6 times as fast.
 func updatePlainGeneric(call *call) {
 	k := call.coeffs
 	lr, rho, c, eps := k.lr, k.rho, k.c, k.eps

@@ -25,7 +25,7 @@
 	MOMENTUM(DO(n, B)) \
 	DO(n, THETA)
 
-// MEANS: the means follow the gradient, and v is what the root is taken of.
+// MEANS: updates the means; v is then the radicand.
 #define MEANS(EACH, unscaled, unclipped, undecayed, outside) \
 	EACH(GRADIENT) \ // g = grad
 	WHERE(const_optionScaled, USE(coeffs_minScaled, NUM1); USE(coeffs_scale, NUM2); EACH(SCALE), unscaled) \ // g = scale*(|g| < minScaled ? 0 : g)
@@ -39,16 +39,16 @@
 	EACH(MEAN_SQUARE)             \ // s = rho*(s >= minMean ? s : 0) + c*g², v = s
 	ADAM(USE(coeffs_minFirst, NUM1); USE(coeffs_first, NUM2); USE(coeffs_cFirst, NUM3); EACH(FIRST_MOMENT)) \ // m = first*(|m| < minFirst ? 0 : m) + cFirst*g, g = |m| < 2^-63 ? 0 : m
 	CENTERED(EACH(MEAN_GRADIENT)) \ // m = rho*(|m| < minMean ? 0 : m) + c*g, a = m
-	CENTERED(EACH(VARIANCE))      \ // v = s - (|m| < 2^-63 ? 0 : m)², 0 where that is below 2^-126
+	CENTERED(EACH(VARIANCE))      \ // v = s - (|m| < 2^-63 ? 0 : m)², or 0 if that is below 2^-126
 	WHERE(const_optionEpsInside, USE(coeffs_eps, NUM1); EACH(ADD_EPS), outside) // v = v + eps
 
-// QUOTIENT: v is the root, and becomes lr over it.
+// QUOTIENT: v is the root and becomes lr over the root.
 #define QUOTIENT(EACH, inside) \
 	WHERE(const_optionEpsOutside, USE(coeffs_epsOutside, NUM1); EACH(ADD_EPS_OUTSIDE), inside) \ // v = v + epsOutside
 	USE(coeffs_lr, NUM1) \
 	EACH(DIVIDE)           // v = lr/v
 
-// PARAMETERS: theta moves by the gradient times that quotient.
+// PARAMETERS: moves theta by the gradient times that quotient.
 #define PARAMETERS(EACH, unmasked, unlooked, unrated, unshrunk) \
 	EACH(MULTIPLY) \ // v = v*g
 	WHERE(const_optionMasked, EACH(MASK), unmasked) \ // v = g = 0 ? 0 : v

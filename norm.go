@@ -2,29 +2,28 @@ package kernel
 
 import "math"
 
-// normBlock is how many elements SumSquares adds before it begins anew, and
-// normLanes how many sums it adds them to in turn. The bits depend on both.
+// normBlock is the number of elements that SumSquares adds before it starts a new sum.
+// normLanes is the number of lanes that it adds them to in turn. The bits depend on both.
 const (
 	normBlock = 4096
 	normLanes = 16
 )
 
-// SumSquares returns x[0]² + x[1]² + … in float64, and 0 where there are no
-// elements. Its root is the Euclidean norm, by which gradients are clipped; for
-// the norm of several slices together, add their sums.
+// SumSquares returns x[0]² + x[1]² + … in float64, or 0 if x is empty. Its square root is
+// the Euclidean norm, which gradients are clipped by. For the norm of several slices
+// together, add their sums.
 //
-// A sum depends on the order of its additions, since each rounds. Here it is the
-// same for every implementation: x is cut from its start into blocks of 4,096
-// elements. In a block, lane j of 16 adds x[i]² for every i = j mod 16, from the
-// first to the last, and the lanes are added as a tree: j and j+8, then j and
-// j+4, j+2, j+1. The blocks are added from the first to the last:
-// ((b0 + b1) + b2) + … The square of a float32 is exact in float64.
+// Every addition rounds, so the order matters. It is the same in every implementation:
+// SumSquares divides x from its start into blocks of 4,096 elements. In a block, lane j of
+// 16 adds x[i]² for every i = j mod 16, from the first to the last. Then the lanes are
+// added as a tree: j and j+8, then j and j+4, j+2, j+1. The blocks are added from the
+// first to the last: ((b0 + b1) + b2) + … The square of a float32 is exact in float64.
 //
-// Finite elements never overflow. With a NaN among them the result is NaN, with
-// an infinity and no NaN it is +Inf.
+// Finite elements never overflow. If any element is NaN, the result is NaN. If any is
+// infinite and none is NaN, the result is +Inf.
 //
 // SumSquares does not allocate, keeps no reference to x and starts no goroutine.
-// Concurrent calls are safe, also on the same slice.
+// Concurrent calls are safe, even on the same slice.
 func SumSquares(x []float32) (sum float64) {
 	if floatMode() != defaultFloatMode {
 		inDefaultFloatMode(func() { sum = SumSquares(x) })
@@ -38,8 +37,8 @@ func SumSquares(x []float32) (sum float64) {
 }
 
 // blockSums sets sums[i] to the sum of squares of block i of x, for all of its
-// (len(x)+normBlock-1)/normBlock blocks. So workers may share a slice, cut
-// between blocks: the sums of all of them, added in order, are SumSquares.
+// (len(x)+normBlock-1)/normBlock blocks. Workers may divide a slice between blocks: their
+// sums, added in order, are SumSquares.
 func blockSums(sums []float64, x []float32) {
 	raceRead(x)
 	for i := range sums {
@@ -47,9 +46,9 @@ func blockSums(sums []float64, x []float32) {
 	}
 }
 
-// blockSum returns the sum of squares of x's first block, of all x if that is shorter. It
-// must not be inlined: the stack check at its start is where the goroutine can be
-// preempted between two blocks.
+// blockSum returns the sum of squares of x's first block, or of all of x if it is shorter.
+// It must not be inlined: its stack check lets the runtime preempt the goroutine between
+// two blocks.
 //
 //go:noinline
 func blockSum(x []float32) float64 {
@@ -83,8 +82,8 @@ func addSquaresGeneric(lanes *[normLanes]float64, x []float32) {
 	}
 }
 
-// square returns v². A subnormal v is its mantissa, an integer, times 2^-149: to convert it
-// as the others may need microcode, some 160 cycles each time.
+// square returns v². A subnormal v is its mantissa, an integer, times 2^-149. The
+// conversion that the others use may need microcode for it, some 160 cycles each time.
 func square(v float32) float64 {
 	if mantissa := math.Float32bits(v) &^ (1 << 31); mantissa < 1<<23 {
 		x := float64(int32(mantissa)) * 0x1p-149

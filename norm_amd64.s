@@ -17,8 +17,8 @@
 #define UNIT      Y11 // 2^-149, what a subnormal number is counted in
 
 // ADD_SUBNORMAL: lanes += x² for 4 elements, some of them subnormal. Those are their
-// mantissa, an integer, times 2^-149; the others are converted. Either term is zero for
-// the elements of the other.
+// mantissa, an integer, times 2^-149; the others are converted. Each term is zero for the
+// elements of the other.
 #define ADD_SUBNORMAL(at, lanes) \
 	VMOVUPS     at(X), X4        \
 	VPAND       EXPONENT, X4, X5 \

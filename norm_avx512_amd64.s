@@ -49,7 +49,7 @@ next:
 
 subnormal:
 	// These are their mantissa, an integer, times 2^-149; the others are converted.
-	// Either term is zero for the elements of the other.
+	// Each term is zero for the elements of the other.
 	VMOVUPS       (X), Z2
 	KNOTW         K1, K2
 	VPANDD.Z      MANTISSA, Z2, K1, Z4

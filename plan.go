@@ -12,14 +12,13 @@ import (
 )
 
 // A plan is one of the ways to compute a step. All give the same bits. Which is fastest
-// depends on the CPU and on where the data lie, and no rule covers CPUs that nobody here
-// has seen. So the package times the chunks of its caller's own long calls, and keeps the
-// plan that was fastest.
+// depends on the CPU and on where the data lie, and no rule covers unknown CPUs. So the
+// package times the chunks of its caller's own long calls and keeps the fastest plan.
 type plan struct {
 	isa       isa
 	vectors   int // of a block
-	roots     int // how many of these take their root in software
-	quotients int // how many of those also take lr over it in software
+	roots     int // how many of these compute their root in software
+	quotients int // how many of those also compute lr over it in software
 	ahead     int // the prefetch distance in bytes; 0: nothing is prefetched
 }
 
@@ -37,8 +36,8 @@ func (p plan) String() string {
 	return name
 }
 
-// plans lists each implementation's own plans. The first is used until another one was
-// measured to be faster.
+// plans lists each implementation's own plans. The first one is used until the
+// measurements choose another.
 var plans = [...][]plan{
 	isaGeneric: {{isa: isaGeneric, vectors: 1}},
 	isaNEON:    {{isa: isaNEON, vectors: 4}},
@@ -63,14 +62,14 @@ func atDistances(near ...plan) (all []plan) {
 	return all
 }
 
-// minTimed is the shortest length that is timed: reading the clock takes little of the
-// time of so many elements.
+// minTimed is the shortest length that is timed: for so many elements, reading the clock
+// costs little.
 const minTimed = 1 << 10
 
 const (
-	trials      = 12 // of each plan, before one is chosen
-	trialsSteps = 5  // in at least so many steps: the first finds cold data
-	trialsKept  = 64 // the last ones decide: a long step has many
+	trials      = 12 // of each plan before one is chosen
+	trialsSteps = 5  // at least so many steps: the first one finds cold data
+	trialsKept  = 64 // only the last ones decide: a long step has many
 )
 
 // A tuner finds the fastest plan of a list for a layout and a class of lengths. Its
@@ -85,8 +84,8 @@ type tuner struct {
 	}
 }
 
-// classes are the powers of two that a step's length may have, from minTimed on. Those
-// from 2^28 on are one, as their data come from memory.
+// classes is the number of classes of lengths: one for each power of two from minTimed on.
+// All lengths from 2^28 on are one class, because their data come from memory.
 const classes = 28 - 10 + 1
 
 var tuners [len(plans)][layouts][classes]tuner
@@ -105,8 +104,8 @@ func (t *tuner) next(plans int) int {
 	return (turn + turn/plans) % plans
 }
 
-// record notes how long a plan took for n elements, of a step of total, and chooses when
-// enough is known.
+// record records the time of a plan for n elements of a step of total, and chooses a plan
+// when there are enough trials.
 func (t *tuner) record(plans []plan, i int, elapsed int64, n, total int) {
 	r := &t.recorded[i]
 	trial := r.trials.Add(1) - 1
@@ -141,7 +140,7 @@ func (t *tuner) cost(plan int) uint32 {
 }
 
 // planOf returns the plan for a step of n elements, and the implementation whose plan it
-// is. While the fastest plan is being found out, it also returns the tuner.
+// is. Until a plan is chosen, it also returns the tuner.
 func planOf(l layout, n int) (i isa, p *plan, t *tuner) {
 	i, fixed := selection()
 	all := plans[i]

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// raceRead and raceWrite tell the race detector, which does not see into
-// assembly, what the implementation is about to read or write.
+// raceRead and raceWrite tell the race detector what the implementation is about to read
+// or write: it does not see what assembly does.
 
 func raceRead(x []float32) {
 	if len(x) > 0 {
@@ -22,7 +22,7 @@ func raceWrite(x []float32) {
 	}
 }
 
-// raceChunk does so for a chunk.
+// raceChunk does the same for a chunk.
 func raceChunk(c *call) {
 	raceRead(c.slice(c.grad))
 	for _, x := range [...]*float32{c.theta, c.s, c.m, c.b} {

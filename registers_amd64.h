@@ -10,8 +10,8 @@
 #define B        R9
 #define N        CX // the elements left
 #define OPTIONS  R10
-#define ROOTS    R11 // how many of a block's vectors take their root in software
-#define STOP     R12 // nothing is prefetched once fewer elements than these are left
+#define ROOTS    R11 // how many of a block's vectors compute their root in software
+#define STOP     R12 // prefetching stops when fewer elements than this are left
 #define DISTANCE R13 // the prefetch distance in bytes
 
 // ARRAY: the address of an array's first element

@@ -5,14 +5,14 @@ import (
 	"math"
 )
 
-// RMSProp holds the options of an RMSProp step as PyTorch, TensorFlow, Keras, optax,
-// Gorgonia and GoMLX define it, each with its own conventions. [Keras], [PyTorch],
-// [TensorFlow], [Optax], [Gorgonia] and [GoMLX] return their defaults. With FirstMoment
-// it is Adam or AdamW: [Adam], [AdamW], [KerasAdam], [OptaxAdamW] and [GoMLXAdam]. The
+// RMSProp holds the options of an RMSProp or Adam step. [PyTorch], [Keras], [TensorFlow],
+// [Optax], [Gorgonia] and [GoMLX] return the conventions and defaults of each framework's
+// RMSProp; [Adam], [AdamW], [KerasAdam], [OptaxAdamW] and [GoMLXAdam] those of its Adam. The
 // zero value of each option switches it off. Set LR, Rho and Eps, or start from a preset:
 // with Rho and Eps both 0, a step is LR in the direction of the gradient's sign.
 //
-// In one pass over memory, a step computes for each element what is switched on:
+// In one pass over memory, a step computes these lines for each element. A line that names
+// an option is left out if the option is off:
 //
 //	grad = grad/LossScale                           -grad/LossScale with Maximize
 //	grad = min(max(grad, -ClipValue), ClipValue)    ClipValue
@@ -29,52 +29,52 @@ import (
 //	theta = theta - LR*WeightDecay*theta            DecoupledDecay
 //	theta = theta - u
 //
-// Clipping comes before the decay, which is not clipped: a bound on the gradient
-// bounds what the data say, not the pull towards zero.
+// Clipping comes before weight decay and does not limit it.
 //
-// The numbers are rounded to float32 once a call: 1-Rho, 1/LossScale and
-// LR*WeightDecay after they were computed in float64. Every operation after that
-// is one float32 operation, rounded to nearest even, and none are fused, so that
-// every implementation gives the same bits.
+// The numbers are rounded to float32 once a call; 1-Rho, 1/LossScale and LR*WeightDecay are
+// computed in float64 first. Every operation after that is one float32 operation, rounded
+// to nearest even. None are fused, so every implementation gives the same bits. With only
+// LR, Rho and Eps set, they are the bits of Update.
 //
-// The rules of [Update] that keep subnormal numbers out hold here too: T for the
-// gradient that goes into s, S for s and for m, 2^-126 for eps inside the root. The
-// family's own products have more of them. Each is the smallest float32 from 2^-126
-// up for which the product, rounded, reaches the bound, and no number is where the
-// factor is 0; what is smaller in magnitude counts as zero:
+// # Subnormal numbers
 //
-//	b             |Momentum*b| >= 2^-126, and |LR*b| with LROutside
+// The rules of [Update] apply: T to the gradient that goes into s, S to s and m, and 2^-126
+// to an eps inside the root. The options multiply by more factors, so there are more
+// thresholds. Each is the smallest float32 from 2^-126 up whose product, rounded, reaches
+// the bound. If the factor is 0, no number reaches it. What is smaller in magnitude counts
+// as zero:
+//
+//	b             |Momentum*b| >= 2^-126
+//	the update    |LR*u| >= 2^-126                 with LROutside and a momentum buffer
 //	m             |FirstMoment*m| >= 2^-126        with FirstMoment; 2^-63 in u
 //	the gradient  |1/LossScale*grad| >= 2^-102     before LossScale and WeightDecay
 //	theta         |WeightDecay*theta| >= 2^-102    in the gradient
-//	theta         |LR*WeightDecay*theta| >= 2^-126 with DecoupledDecay, else it is left as it is
+//	theta         |LR*WeightDecay*theta| >= 2^-126 with DecoupledDecay; below, theta does not decay
 //	m             2^-63 in m², and v 2^-126        with Centered
 //
-// The bounds of 2^-102 change no bit of a gradient that counts, but where the
-// factor is 2^26 or more. An element whose gradient counts as zero adds nothing to
-// b, and leaves theta to the decay and what momentum is left.
-//
-// With only LR, Rho and Eps set, the bits are those of Update.
+// The bounds of 2^-102 change no bit of a gradient that counts, unless the factor is 2^26
+// or more. If the gradient of an element counts as zero, it adds nothing to b, and only
+// decay and the remaining momentum move theta.
 //
 // # Bias correction
 //
-// The means start at zero (or at InitialMeanSquare) and are biased towards it
-// for about 1/(1-Rho) steps. Adam divides by 1-Rho^t to correct that. With
-// BiasCorrection, step t = 1, 2, … of a [State] averages with
+// The means start at zero (or at InitialMeanSquare) and are biased towards it for about
+// 1/(1-Rho) steps. Adam divides by 1-Rho^t to correct that. With BiasCorrection, step
+// t = 1, 2, … of a [State] averages with
 //
 //	Rho_t = 1 - (1-Rho)/(1-Rho^t)
 //
-// instead of Rho, computed in float64, which makes s and m themselves the
-// corrected means: s is then what optax calls nu_hat. The first step forgets
-// what s and m were. With Rho = 1 they are the plain means of all steps so far.
+// instead of Rho, computed in float64. Then s and m themselves are the corrected means: s is
+// what optax calls nu_hat. The first step forgets what s and m were. With Rho = 1 they are
+// the plain means of all steps so far.
 //
 // # Adam
 //
-// With FirstMoment a running mean of the gradient, m, takes the place of the gradient
-// in u. With BiasCorrection, which corrects both means, this is Adam (Kingma and Ba, Adam: a
-// method for stochastic optimization, 2015). With DecoupledDecay as well it is AdamW
-// (Loshchilov and Hutter, Decoupled weight decay regularization, 2019). FirstMoment
-// excludes Centered and Momentum.
+// With FirstMoment, a running mean m of the gradient replaces the gradient in u. With
+// BiasCorrection, which corrects both means, this is Adam (Kingma and Ba, Adam: a method for
+// stochastic optimization, 2015). With DecoupledDecay as well it is AdamW (Loshchilov and
+// Hutter, Decoupled weight decay regularization, 2019). FirstMoment excludes Centered and
+// Momentum.
 //
 // BiasCorrection averages m with FirstMoment_t, which follows from FirstMoment as Rho_t
 // follows from Rho. So State.MeanGrad and State.MeanSquare hold the corrected means.
@@ -83,12 +83,12 @@ import (
 //	exp_avg    = MeanGrad   * (1 - FirstMoment^Step)     PyTorch's names
 //	exp_avg_sq = MeanSquare * (1 - Rho^Step)
 //
-// Where the gradient stays zero, m decays, and so do the steps. An m below 2^-63 no
-// longer moves theta, and an m for which FirstMoment*m would be subnormal counts as
-// zero. A NaN stays in m, unlike in s: it was in the gradient, and so theta is NaN as well.
+// If the gradient stays zero, m decays, and so do the steps. An m below 2^-63 no longer
+// moves theta, and an m for which FirstMoment*m would be subnormal counts as zero. A NaN
+// stays in m, unlike in s: it was in the gradient, so theta is NaN as well.
 //
-// EpsHat adds Eps to the means before their correction. This is the epsilon hat of Kingma and
-// Ba's section 2, which TensorFlow and Keras use. It has the same effect as an eps of
+// EpsHat adds Eps to the means before their correction. This is the epsilon hat of Kingma
+// and Ba's section 2, which TensorFlow and Keras use. It has the same effect as an eps of
 // Eps/(1-Rho^t), or of Eps/sqrt(1-Rho^t) with EpsOutside: a larger one during the first
 // 1/(1-Rho) steps.
 //
@@ -101,71 +101,68 @@ import (
 //
 // # What a huge gradient does
 //
-// A finite gradient from 2^64 (1.8e19) up has an infinite square. It makes s
-// infinite, and every step after that zero: the parameter stands still for ever,
-// without a NaN for anyone to notice, as in the published formula. Clip by
-// ClipValue or [Optimizer.ClipNorm], or leave such a step out with
-// [Optimizer.SkipNonFinite].
+// A finite gradient of 2^64 (1.8e19) or more has an infinite square. It makes s infinite,
+// and every step after that zero: the parameter never moves again, and no NaN shows it.
+// The published formula does the same. Clip by ClipValue or [Optimizer.ClipNorm], or skip
+// such a step with [Optimizer.SkipNonFinite].
 //
 // # Centered
 //
-// Centered divides by the standard deviation of the gradients, which can be far
-// smaller than their size. Where all gradients are equal it tends to zero, and the
-// steps to LR/sqrt(Eps)*grad: with LR = 0.001 and Eps = 1e-7 a single step reaches
-// 1.7. So it wants a larger Eps. The centered variant of the paper on DQN
-// (Mnih and others, Human-level control through deep reinforcement learning,
-// Nature 518, 2015) is
+// Centered divides by the standard deviation of the gradients, which can be far smaller
+// than the gradients. If all gradients are equal, it tends to zero and the steps tend to
+// LR/sqrt(Eps)*grad: with LR = 0.001 and Eps = 1e-7, a single step reaches 1.7. So use a
+// larger Eps. The centered variant of the paper on DQN (Mnih and others, Human-level
+// control through deep reinforcement learning, Nature 518, 2015) is
 //
 //	RMSProp{LR: 0.00025, Rho: 0.95, Eps: 0.01, Centered: true}
 //
-// Its "gradient momentum" and "squared gradient momentum" are both Rho; it has no
-// momentum in the sense of Momentum.
+// Its "gradient momentum" and "squared gradient momentum" are both Rho. It has no momentum
+// in the sense of Momentum.
 //
 // # What differs from the frameworks
 //
-// Each framework rounds in an order of its own: a preset follows the formula
-// to a few units in the last place a step, not to the bit. Besides:
+// Each framework rounds in its own order. A preset follows the formula to a few units in
+// the last place per step, not to the bit. Other differences:
 //
-//   - PyTorch with centered takes the root of s - m² as it is, so that theta
-//     becomes NaN where rounding makes it negative, as after many equal
-//     gradients. Here s - m² is then 0.
-//   - Keras's exponential moving average of theta (use_ema) is left to the
-//     caller. Its clipnorm clips each tensor by itself, global_clipnorm all
-//     together, as [Optimizer.ClipNorm].
-//   - TensorFlow's sparse update is [RMSProp.UpdateRows].
-//   - Gorgonia takes l2*theta from theta, not scaled by the learning rate: set
-//     WeightDecay to l2/LR. Its clip limits what is divided by d, after s has
-//     taken the square of the gradient as it was: another algorithm, which is not
-//     here.
-//   - AMSGrad and Adam with Nesterov momentum (NAdam) are not here, nor is an eps both
-//     inside and outside the root, as with optax's eps_root.
-//   - Gorgonia's AdamSolver adds l2*theta to the gradient, which is WeightDecay, and then
+//   - PyTorch with centered computes the root of s - m² even if rounding made it negative,
+//     as after many equal gradients. Then theta becomes NaN. Here s - m² is 0 then.
+//   - Keras's exponential moving average of theta (use_ema) is left to the caller. Its
+//     clipnorm clips each tensor by its own norm; its global_clipnorm clips all tensors
+//     together, as [Optimizer.ClipNorm] does.
+//   - TensorFlow's sparse update is [RMSProp.UpdateRows]. That of its AdamOptimizer is not: it
+//     decays the means of all rows and moves all of them.
+//   - Gorgonia's RMSProp subtracts l2*theta from theta, not scaled by the learning rate: set
+//     WeightDecay to l2/LR. Its clip applies after the square of the gradient went into s.
+//     That is another algorithm, which this package does not have.
+//   - Gorgonia's AdamSolver adds l2*theta to the gradient, as WeightDecay does, and then
 //     clips the sum. ClipValue clips the gradient alone.
-//   - Gorgonia's AdamW (v0.9.18) averages with shares of 1-beta^t, and adds its steps to copies
-//     of the weights. It is not here.
+//   - Gorgonia's AdamW (v0.9.18) averages with shares of 1-beta^t and adds its steps to
+//     copies of the weights. This package does not have it.
 //   - GoMLX's "adamw", chosen by name, has the decay of the hyperparameter
 //     adam_weight_decay, which is 0 unless it is set.
-//   - spago's is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}.
+//   - spago's RMSProp is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}.
+//   - This package has no AMSGrad, no Adam with Nesterov momentum (NAdam), and no eps both
+//     inside and outside the root (optax's eps_root).
 type RMSProp struct {
-	LR  float64 // learning rate: the step in theta's units, in [0, 2^64]
-	Rho float64 // share of the old means that is kept, in [0, 1]; PyTorch calls it alpha
-	Eps float64 // in units of grad², or of grad where EpsOutside
+	LR  float64 // learning rate: the step in units of theta, in [0, 2^64]
+	Rho float64 // decay rate: the share of the old means that is kept, in [0, 1]; PyTorch's alpha
+	Eps float64 // in units of grad², or of grad with EpsOutside
 
 	FirstMoment    float64 // share of the old mean of the gradient that is kept, in [0, 1); PyTorch's beta1
 	Momentum       float64 // share of the last step that is kept, in [0, 1); PyTorch's momentum
-	Nesterov       bool    // look one step of the momentum ahead
+	Nesterov       bool    // Nesterov momentum: use b after one more decay
 	Centered       bool    // divide by an estimate of the standard deviation: subtract the mean
-	WeightDecay    float64 // pull towards zero: added to the gradient (L2), or
-	DecoupledDecay bool    // taken from theta itself
+	WeightDecay    float64 // decay of theta: added to the gradient (L2), or,
+	DecoupledDecay bool    // with DecoupledDecay, subtracted from theta itself
 	LossScale      float64 // the gradient is divided by it; 0 means 1; an Optimizer has its own and needs 0 here
 	ClipValue      float64 // limits each element of the gradient to [-ClipValue, ClipValue]; 0: no limit
-	Maximize       bool    // go up the gradient, not down
+	Maximize       bool    // move along the gradient instead of against it
 	EpsOutside     bool    // sqrt(s) + Eps instead of sqrt(s + Eps)
 	EpsHat         bool    // add Eps before BiasCorrection: Adam's epsilon hat
-	LROutside      bool    // the momentum buffer holds steps before the learning rate
-	BiasCorrection bool    // correct the means for their start, by State.Step
+	LROutside      bool    // the momentum buffer does not include the learning rate
+	BiasCorrection bool    // correct the means for their start at zero, by State.Step
 
-	InitialMeanSquare float64 // what a new state's mean square starts at; optax's initial_scale
+	InitialMeanSquare float64 // initial value of a new state's mean square; optax's initial_scale
 }
 
 // Keras returns the conventions and defaults of keras.optimizers.RMSprop in
@@ -179,20 +176,20 @@ func PyTorch() RMSProp {
 
 // TensorFlow returns the conventions and defaults of TensorFlow 1's
 // tf.train.RMSPropOptimizer, whose mean square starts at 1. It has no default
-// learning rate; 0.001 is that of Keras.
+// learning rate; 0.001 is Keras's.
 func TensorFlow() RMSProp {
 	return RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-10, InitialMeanSquare: 1}
 }
 
 // Optax returns the conventions and defaults of optax.rmsprop, with its
-// eps_in_sqrt. It has no default learning rate; 0.001 is that of Keras.
+// eps_in_sqrt. It has no default learning rate; 0.001 is Keras's.
 func Optax() RMSProp { return RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-8} }
 
 // Gorgonia returns the conventions and defaults of gorgonia.NewRMSPropSolver.
 func Gorgonia() RMSProp { return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-8, DecoupledDecay: true} }
 
 // GoMLX returns the conventions and defaults of GoMLX's optimizers.RMSProp,
-// which always corrects the bias: it is Adam without the first moment.
+// which always corrects the bias. They are Adam without the first moment.
 func GoMLX() RMSProp {
 	return RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-7, EpsOutside: true, DecoupledDecay: true, BiasCorrection: true}
 }
@@ -211,8 +208,8 @@ func AdamW() RMSProp {
 }
 
 // KerasAdam returns the conventions and defaults of keras.optimizers.Adam in Keras 3. With a
-// WeightDecay of 0.004 they are those of its AdamW, and with an Eps of 1e-8 those of TensorFlow
-// 1's tf.train.AdamOptimizer.
+// WeightDecay of 0.004 they are those of Keras's AdamW, and with an Eps of 1e-8 those of
+// TensorFlow 1's tf.train.AdamOptimizer.
 func KerasAdam() RMSProp {
 	r := GoMLXAdam()
 	r.EpsHat = true
@@ -220,7 +217,7 @@ func KerasAdam() RMSProp {
 }
 
 // OptaxAdamW returns the conventions and defaults of optax.adamw. It has no default
-// learning rate; 0.001 is that of PyTorch.
+// learning rate; 0.001 is PyTorch's.
 func OptaxAdamW() RMSProp {
 	r := AdamW()
 	r.WeightDecay = 1e-4
@@ -242,21 +239,20 @@ func (r *RMSProp) Validate() error {
 	return r.check(nil).error()
 }
 
-// Update takes one step: it moves theta against grad, and the state st along.
-// One element of theta, grad and of each of the state's slices is a parameter;
-// theta and the state are written, grad is only read.
+// Update applies one step: it moves theta against grad, and updates the state st. theta,
+// grad and each slice of st have one element for each parameter. Update writes theta and
+// st and only reads grad.
 //
-// A gradient of zero is not the same as none: the means and the momentum decay,
-// momentum and weight decay move theta. Where a tensor has no gradient, do not
-// call Update; [Optimizer.Step] takes a Grad of nil for that.
+// A gradient of zero is not the same as no gradient: the means and the momentum decay, and
+// momentum and weight decay move theta. If a tensor has no gradient, do not call Update;
+// for [Optimizer.Step], set Grad to nil.
 //
-// It panics with an [*ArgumentError], before it has written anything, if r is
-// not valid, if st lacks a slice that r needs or has a MeanGrad without
-// Centered and FirstMoment, if the lengths differ, or if two of the slices overlap in memory.
+// Update panics with an [*ArgumentError], before it writes anything, if r is not valid, if
+// st lacks a slice that r needs or has one that r excludes, if the lengths differ, or if
+// two of the slices overlap in memory.
 //
-// Like the function [Update] it does not allocate, keeps no reference and
-// starts no goroutine. Concurrent calls are safe on tensors that do not
-// overlap; grad may be shared.
+// Like the function [Update], it does not allocate, keeps no reference and starts no
+// goroutine. Concurrent calls are safe on tensors that do not overlap; they may share grad.
 func (r *RMSProp) Update(theta, grad []float32, st *State) {
 	if floatMode() != defaultFloatMode {
 		inDefaultFloatMode(func() { r.Update(theta, grad, st) })
@@ -277,7 +273,7 @@ func (r *RMSProp) Update(theta, grad []float32, st *State) {
 	st.Step++
 }
 
-// epsAt returns what step t = 1, 2, … of a state adds as eps.
+// epsAt returns the eps of step t = 1, 2, … of a state.
 func (r *RMSProp) epsAt(t int) float64 {
 	if !r.EpsHat || !r.BiasCorrection {
 		return r.Eps
@@ -290,15 +286,16 @@ func (r *RMSProp) epsAt(t int) float64 {
 	return r.Eps / correction
 }
 
-// lossScale is what the gradient is divided by.
+// lossScale returns the number that the gradient is divided by.
 func (r *RMSProp) lossScale() float64 { return cmp.Or(r.LossScale, 1) }
 
 // shareAt returns the share of an old mean, Rho or FirstMoment, that step t = 1, 2, … of a
 // state keeps.
 //
-// 1 - x^t is (1-x)*(1 + x + … + x^(t-1)). By that sum the share has all its digits where
-// 1 - x^t would have lost some, and x = 1 is no exception. math.Pow would differ in its last
-// bits from machine to machine; here each product is rounded, none is fused with a sum.
+// 1 - x^t is (1-x)*(1 + x + … + x^(t-1)). Computed by that sum, the share keeps all the
+// digits that 1 - x^t would lose, and x = 1 is no exception. The last bits of math.Pow
+// differ from machine to machine. Here each product is rounded, and none is fused with a
+// sum.
 func (r *RMSProp) shareAt(x float64, t int) float64 {
 	if !r.BiasCorrection {
 		return x

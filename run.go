@@ -2,14 +2,13 @@ package kernel
 
 import "unsafe"
 
-// chunk is how many elements are computed between two stack checks, where the garbage
-// collector can stop a goroutine; assembly itself cannot be preempted. Assembly takes 5
-// to 30 µs for them. A multiple of every block, so that only a call's last chunk has a
-// rest.
+// chunk is the number of elements between two stack checks. There the garbage collector
+// can stop the goroutine; assembly itself cannot be preempted. Assembly computes a chunk
+// in 5 to 30 µs. It is a multiple of every block, so only a call's last chunk has a tail.
 const chunk = 16 << 10
 
 // A call is a step on arrays of one length. The implementations run it on n elements
-// from at; the assembly takes the offsets of the fields from go_asm.h.
+// from at. The assembly reads the fields by the offsets in go_asm.h.
 type call struct {
 	theta, grad, s, m, b *float32 // m and b are nil in layouts without them
 	at, n                int      // the next elements
@@ -17,20 +16,20 @@ type call struct {
 
 	coeffs    *coeffs
 	vectors   int // of a block
-	roots     int // how many of a block's vectors take their root in software
-	quotients int // how many of those also take lr over it in software
+	roots     int // how many of a block's vectors compute their root in software
+	quotients int // how many of those also compute lr over it in software
 	ahead     int // the prefetch distance in bytes
-	stop      int // nothing is prefetched once fewer elements than these are left
+	stop      int // prefetching stops when fewer elements than this are left
 }
 
-// run takes the step on all n elements, chunk by chunk. total is how many elements the
-// caller's step has, of which these may be a part: the plan goes by it.
+// run computes the step on all n elements, chunk by chunk. They may be a part of the
+// caller's step, which has total elements. The choice of the plan depends on total.
 func (c *call) run(total int) {
 	if c.n == 0 {
 		return
 	}
 	i, p, t := planOf(c.layout, total)
-	if c.n <= chunk && t == nil { // the loop below would do, some ns later
+	if c.n <= chunk && t == nil { // the loop below is some ns slower
 		c.use(p, 0)
 		runChunk(p.isa, c)
 		return
@@ -52,8 +51,8 @@ func (c *call) run(total int) {
 	}
 }
 
-// use makes c use a plan. left is how many elements of the arrays lie after the chunk:
-// what does not exist is not prefetched. Prefetching it would not fault, but cost time.
+// use makes c use a plan. left is the number of elements after the chunk: memory after the
+// arrays is not prefetched, which would not fault but cost time.
 func (c *call) use(p *plan, left int) {
 	c.vectors, c.roots, c.quotients, c.ahead, c.stop = p.vectors, p.roots, p.quotients, p.ahead, p.ahead/4-left
 	if c.roots > 0 && !c.coeffs.rootIsExact() {
@@ -67,7 +66,7 @@ func (c *call) use(p *plan, left int) {
 	}
 }
 
-// never is a stop at which nothing is prefetched.
+// never is the stop if nothing is to be prefetched.
 const never = chunk + 1
 
 // skip moves c past its first elements.

@@ -1,10 +1,10 @@
 //go:build gc && !purego
 
-// Package fpflags reads what the CPU remembers of floating-point operations: for
-// tests that show that code meets no subnormal number.
+// Package fpflags reads the CPU's floating-point status flags. Tests use it to show that
+// code meets no subnormal number.
 package fpflags
 
-// Known tells whether this CPU's flags can be read.
+// Known reports whether this CPU's flags can be read.
 const Known = true
 
 // The bits of MXCSR that stay set once an operand was subnormal, and once a
@@ -20,7 +20,7 @@ func getMXCSR() uint32
 
 func setMXCSR(bits uint32)
 
-// Subnormal runs f and tells whether it met a subnormal operand or result. The
+// Subnormal runs f and reports whether it met a subnormal operand or result. The
 // calling goroutine must be locked to its thread, whose flags these are.
 func Subnormal(f func()) bool {
 	setMXCSR(getMXCSR() &^ sticky)

@@ -1,13 +1,13 @@
 //go:build !amd64 || !gc || purego
 
-// Package fpflags reads what the CPU remembers of floating-point operations: for
-// tests that show that code meets no subnormal number.
+// Package fpflags reads the CPU's floating-point status flags. Tests use it to show that
+// code meets no subnormal number.
 package fpflags
 
-// Known tells whether this CPU's flags can be read.
+// Known reports whether this CPU's flags can be read.
 const Known = false
 
-// Subnormal runs f. Nothing is known of what it met.
+// Subnormal runs f. It cannot say what f met.
 func Subnormal(f func()) bool {
 	f()
 	return false

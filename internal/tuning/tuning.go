@@ -1,6 +1,6 @@
 // Package tuning lets benchmarks and tests choose among a kernel implementation's plans:
 // ways to compute a step at other speeds, with the same bits. A plan's name, such as
-// avx2/v4r2+256, says that it runs on AVX2, works on blocks of four vectors, takes the
+// avx2/v4r2+256, says that it runs on AVX2, works on blocks of four vectors, computes the
 // square roots of two of them in software, and prefetches 256 bytes ahead.
 //
 // Package kernel sets these functions when it is loaded. They may be called at any time,
