@@ -73,8 +73,8 @@ import (
 // With FirstMoment, a running mean m of the gradient replaces the gradient in u. With
 // BiasCorrection, which corrects both means, this is Adam (Kingma and Ba, Adam: a method for
 // stochastic optimization, 2015). With DecoupledDecay as well it is AdamW (Loshchilov and
-// Hutter, Decoupled weight decay regularization, 2019). FirstMoment excludes Centered and
-// Momentum.
+// Hutter, Decoupled weight decay regularization, 2019). FirstMoment excludes Centered,
+// Momentum and Nesterov.
 //
 // BiasCorrection averages m with FirstMoment_t, which follows from FirstMoment as Rho_t
 // follows from Rho. So State.MeanGrad and State.MeanSquare hold the corrected means.
@@ -140,7 +140,8 @@ import (
 //     copies of the weights. This package does not have it.
 //   - GoMLX's "adamw", chosen by name, has the decay of the hyperparameter
 //     adam_weight_decay, which is 0 unless it is set.
-//   - spago's RMSProp is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}.
+//   - spago's RMSProp is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}. Its Adam is
+//     KerasAdam with an Eps of 1e-8.
 //   - This package has no AMSGrad, no Adam with Nesterov momentum (NAdam), and no eps both
 //     inside and outside the root (optax's eps_root).
 type RMSProp struct {
@@ -233,8 +234,8 @@ func GoMLXAdam() RMSProp {
 }
 
 // Validate returns nil, or an [*ArgumentError] that names every field that is out
-// of range. Options that change nothing are fine: Nesterov without Momentum,
-// DecoupledDecay without WeightDecay.
+// of range. Options that change nothing are fine: Nesterov without Momentum (but not with
+// FirstMoment), DecoupledDecay without WeightDecay.
 func (r *RMSProp) Validate() error {
 	return r.check(nil).error()
 }
