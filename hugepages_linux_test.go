@@ -119,7 +119,7 @@ func TestHugePagesInside(t *testing.T) {
 	}
 }
 
-// What the system says is handed on: here that there is no memory.
+// AdviseHugePages returns the system's error, here that there is no memory.
 func TestAdviseHugePagesFails(t *testing.T) {
 	const n = 2 << 20
 	memory, err := unix.Mmap(-1, 0, 4*n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
