@@ -160,9 +160,9 @@ func TestRefused(t *testing.T) {
 			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered and FirstMoment"},
 		{func(c *call) { c.FirstMoment = 0.9 }, "FirstMoment = 0.9, want 0 with Centered or Momentum, which it excludes" +
-			"\nkernel: len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+			"\nkernel: len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt removes it"},
 		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum = 0.9, false, 0 },
-			"len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+			"len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt removes it"},
 		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, c.d.m[:3] },
 			"len(st.MeanGrad) = 3, want 4 (len(theta)) with FirstMoment"},
 		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, nil },
@@ -183,7 +183,7 @@ func TestRefused(t *testing.T) {
 	tables := []refusal{
 		{func(c *call) { c.rows = []int{2, 0} }, "rows[0] = 2, want a row of theta, in [0, 2)"},
 		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1, want a row of theta, in [0, 2)"},
-		{func(c *call) { c.rows = []int{1, 1} }, "rows[1] = 1, want each row once, which rows[0] is already"},
+		{func(c *call) { c.rows = []int{1, 1} }, "rows[1] = 1, want each row once; rows[0] already lists it"},
 		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, want 2 (len(rows)*width)"},
 		{func(c *call) { c.rows = []int{0, 1}; c.d.grad = make([]float32, 5) }, "len(grad) = 5, want 4 (len(rows)*width)"},
 		{func(c *call) { c.rows = []int{0}; c.d.grad = c.memory[35:37] }, overlapping("st.MomentumBuffer", "grad", 12)},

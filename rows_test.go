@@ -77,7 +77,7 @@ func TestRMSPropUpdateRowsLong(t *testing.T) {
 			replaced := rows[last]
 			rows[last] = row
 			err := recovered(func() { o.UpdateRows(d.theta, grad, d.state(), rows, 1) })
-			if want := fmt.Sprintf("kernel: rows[%d] = %d, want each row once, which rows[%d] is already", last, row, at); err == nil || err.Error() != want {
+			if want := fmt.Sprintf("kernel: rows[%d] = %d, want each row once; rows[%d] already lists it", last, row, at); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}
 			rows[last] = replaced
