@@ -11,7 +11,7 @@ import (
 
 // An ArgumentError describes a wrong argument. [Update] and the methods of
 // [RMSProp] panic with one; [RMSProp.Validate] and [Optimizer.Step] return one.
-// errors.As finds it in either.
+// errors.As finds it in the returned error, and in the recovered value of the panic.
 type ArgumentError struct {
 	Tensor string // the Param's Name, or params[i] without one; empty outside of Optimizer.Step
 	Name   string // the argument, field or option, such as grad, Grad, State.MeanSquare or Options.LR
