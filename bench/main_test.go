@@ -34,7 +34,7 @@ func TestRun(t *testing.T) {
 			"Update, 16 elements, 64 bytes an array\n|Update, 100 elements, |  traffic, |  generic\n|  go-loop |" +
 			"bare traffic loop:|kernel's fastest:"},
 		"-options -sizes 100 -time 1ms":                             {0, "Options, 100|  generic, momentum\n|of Update:"},
-		"-sizes 16,999Gi -time 1ms -peers nobody":                   {0, `no "nobody"|only 1 of the sizes are`},
+		"-sizes 16,999Gi -time 1ms -peers nobody":                   {0, `unknown peer "nobody"|only 1 of the sizes are`},
 		"-sizes 999Gi -peers none":                                  {1, "not enough memory"},
 		"-sizes 16 -time 1ms -peers none -out no/a":                 {1, "no/a"},
 		"-sizes 16 -time 1ms -peers none -plot no/a.svg":            {1, "no/a"},
