@@ -222,7 +222,7 @@ func TestNoSubnormalsInCPU(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	tiny := []float32{1e-40, 1}
 	if !fpflags.Subnormal(func() { tiny[1] = tiny[0] * tiny[1] }) {
-		t.Skip("this CPU does not tell that it met a subnormal number")
+		t.Skip("this CPU has no flags for subnormal numbers")
 	}
 	for _, name := range ISAs() {
 		t.Run(name, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestNoSubnormalsInSumSquares(t *testing.T) {
 	}
 	forEachSum(t, func(t *testing.T) {
 		if ISA() == "generic" || ISA() == "avx2" && !looksForSubnormals() {
-			t.Skip("it looks for none: the CPU needs no microcode, or looking would take longer")
+			t.Skip("it does not check for them: this CPU needs no microcode, or the check would take longer")
 		}
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()

@@ -31,7 +31,7 @@ func hugeBytes(t *testing.T, p *float32) int {
 			return kilobytes << 10
 		}
 	}
-	t.Skip("smaps does not tell of huge pages here")
+	t.Skip("smaps does not show huge pages here")
 	return 0
 }
 
@@ -66,7 +66,7 @@ func TestAdviseHugePages(t *testing.T) {
 
 	t.Run("before first touch", func(t *testing.T) {
 		x := mapped(t, n)
-		if err := AdviseHugePages(nil, make([]float32, 1000), x); err != nil { // also behind small ones
+		if err := AdviseHugePages(nil, make([]float32, 1000), x); err != nil { // also after small ones
 			t.Fatal(err)
 		}
 		touch(x)

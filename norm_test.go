@@ -309,7 +309,7 @@ func TestBlockSums(t *testing.T) {
 				}
 				requireSum(t, fmt.Sprintf("%d elements, %d workers", n, workers), sum, SumSquares(x))
 				if sums[blocks] != canary {
-					t.Fatalf("%d elements: a sum behind the last was written", n)
+					t.Fatalf("%d elements: wrote a sum after the last one", n)
 				}
 			}
 		}

@@ -303,7 +303,7 @@ func (o *Optimizer) join(options *RMSProp, noDecay bool, lrScale float64, steps 
 func checkOptions(options *RMSProp) *ArgumentError {
 	wrong := options.check(nil)
 	if options.Rho == 0 && options.Eps == 0 {
-		wrong = wrong.addNumber("Rho", 0, "a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone")
+		wrong = wrong.addNumber("Rho", 0, "a number such as 0.9, or else an Eps above 0: with neither, a step is LR in the direction of the gradient's sign")
 	}
 	if options.LossScale != 0 {
 		wrong = wrong.addNumber("LossScale", options.LossScale, "0, and the Optimizer's LossScale, which all tensors have")

@@ -879,7 +879,7 @@ func TestOptimizerNorm(t *testing.T) {
 	}
 	opt := &Optimizer{Options: Keras()}
 	if report := mustStep(t, opt, paramsOf(tensors, always)); report.Norm != 0 {
-		t.Errorf("norm %v, which nobody has asked for", report.Norm)
+		t.Errorf("norm %v without ClipNorm and SkipNonFinite, want 0", report.Norm)
 	}
 	// Of one element it is exact.
 	opt.ClipNorm, opt.LossScale = math.Inf(1), 3
@@ -1098,7 +1098,7 @@ func TestOptimizerRelativeOptions(t *testing.T) {
 		{func() { opt.Options.LossScale = 2 }, "Options.LossScale = 2, want 0, and the Optimizer's LossScale, which all tensors have"},
 		{func() { own.LossScale = 3 }, "params[4].Options.LossScale = 3, want 0, and the Optimizer's LossScale, which all tensors have"},
 		{func() { opt.Options.Rho, opt.Options.Eps = 0, 0 },
-			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone"},
+			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, a step is LR in the direction of the gradient's sign"},
 		{func() { opt.Options.LR = -1 }, "Options.LR = -1" + wantRate}, // and not LRScale
 		{func() { params[1].LRScale = -0.5 }, "params[1].LRScale = -0.5, want a number above 0, or 0 for 1"},
 		{func() { params[1].LRScale = math.NaN() }, "params[1].LRScale = NaN, want a number above 0, or 0 for 1"},

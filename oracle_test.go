@@ -188,7 +188,7 @@ func TestOracleFrameworks(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%s %s, %d sets of options, at most so many units a step off: %v", f.name, a.Version, len(cases), worst)
+			t.Logf("%s %s, %d sets of options, largest difference in units per step: %v", f.name, a.Version, len(cases), worst)
 		})
 	}
 }

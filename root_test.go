@@ -109,7 +109,7 @@ func (b *rootBatch) check(t *testing.T, bits uint32, n int, lr float32, eps floa
 	for d := from; d <= after(to); d = after(d) {
 		q := lr / d
 		if q >= before {
-			t.Errorf("lr = %g does not tell a root of %g from the one below it", lr, d)
+			t.Errorf("lr = %g does not distinguish a root of %g from the one below it", lr, d)
 			return
 		}
 		before = q

@@ -54,7 +54,7 @@ func caches() string {
 // hugePagePolicy returns the word in brackets of "always [madvise] never".
 func hugePagePolicy() string {
 	if !useHugePages {
-		return "not asked for"
+		return "off"
 	}
 	_, text, _ := strings.Cut(fileText("/sys/kernel/mm/transparent_hugepage", "enabled"), "[")
 	return before(text, "]")

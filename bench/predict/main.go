@@ -169,7 +169,7 @@ func (in instruction) back() bool { return in.target != 0 && in.target <= in.add
 
 // A loop is the instructions of one iteration, in the assembler's syntax.
 type loop struct {
-	start    uint64 // bytes behind the function's
+	start    uint64 // in bytes from the function's start
 	body     []string
 	elements int // that an iteration updates
 }

@@ -67,7 +67,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestCheckpointVariables looks at what is saved.
+// TestCheckpointVariables checks what is saved.
 func TestCheckpointVariables(t *testing.T) {
 	dir := t.TempDir()
 	tr := newTraining(t, gomlxkernel.New(kernel.GoMLX()), func(tr *training) {

@@ -102,7 +102,7 @@ typedef struct kernel_tensor {
 	 * theta is rows of width elements. grad has rows_count of them: its row i is the
 	 * gradient of theta's row rows[i]. All other rows of theta and the states are left
 	 * alone. A row may be listed twice: its gradients are first added in order, so that
-	 * clip_norm goes by the sums. */
+	 * clip_norm limits the norm of the sums. */
 	int64_t width;
 	const int64_t *rows;
 	int64_t rows_count;
