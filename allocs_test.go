@@ -1,7 +1,7 @@
 //go:build !race && !asan && !msan
 
-// The calls of the race detector and of the sanitizers make slices escape, so
-// that these tests hold only without them.
+// The race detector's and the sanitizers' calls make slices escape, so these tests hold only
+// without them.
 
 package kernel
 
@@ -59,7 +59,7 @@ func TestSumSquaresAllocs(t *testing.T) {
 	})
 }
 
-// The set of the rows that were seen is on the stack for as long as it fits there.
+// The set of listed rows is on the stack if it fits there.
 func TestRMSPropUpdateRowsAllocs(t *testing.T) {
 	o := Keras()
 	for n, want := range map[int]float64{1 << 15: 0, 1<<15 + 1: 1} {
@@ -71,8 +71,8 @@ func TestRMSPropUpdateRowsAllocs(t *testing.T) {
 	}
 }
 
-// Once the runtime has goroutines to use again, a step allocates nothing. It
-// may have to make one now and then, which the average rounds down.
+// A step allocates nothing once the runtime has goroutines to reuse. It may have to make one
+// now and then; the average rounds that down.
 func TestOptimizerAllocs(t *testing.T) {
 	r := random(t, 24)
 	for _, workers := range []int{1, 2, 4} {
@@ -140,13 +140,13 @@ func TestOptimizerRowsAllocs(t *testing.T) {
 	}
 }
 
-// A frozen tensor whose Param is made again in each step costs a State, and no look at
-// where the tensors lie.
+// A frozen tensor whose Param is made again in each step costs a State. The places of the
+// tensors are not learned again.
 func TestOptimizerFrozenAllocs(t *testing.T) {
 	opt := &Optimizer{Options: Keras()}
 	params := []Param{{Theta: make([]float32, 3), Grad: make([]float32, 3)}, {Theta: make([]float32, 3)}}
 	mustStep(t, opt, params)
-	opt.places.written[0].slice += 1000 // a mark that learning all again would remove
+	opt.places.written[0].slice += 1000 // a mark, which learning the places again would remove
 	allocs := testing.AllocsPerRun(10, func() {
 		params[1].State = nil
 		mustStep(t, opt, params)
@@ -156,7 +156,7 @@ func TestOptimizerFrozenAllocs(t *testing.T) {
 	}
 }
 
-// The first step makes the states that the options need, and little else.
+// The first step allocates the states that the options need, and little else.
 func TestOptimizerMemory(t *testing.T) {
 	const n = 4 << 20
 	plain, centered := Keras(), Keras()

@@ -9,13 +9,13 @@ import (
 	"github.com/seed57504d97/kernel/internal/fpflags"
 )
 
-// The arithmetic once more, from the options and in another way, and what follows
-// from it: that no operation meets a subnormal number.
+// This file computes a step from the options in another way, and tests that no operation
+// meets a subnormal number.
 
 // A rounding computes one operation in float64, then rounds it once to float32. 53
 // bits are enough for the second rounding to be harmless (Figueroa, When is double
-// rounding innocuous?, 1995). It notes which operation was the first that met or
-// made a subnormal number.
+// rounding innocuous?, 1995). It records the first operation that met or made a subnormal
+// number.
 type rounding struct{ subnormal string }
 
 // normal is the smallest float32 that is not subnormal.
@@ -37,23 +37,23 @@ func (r *rounding) mul(x, y float64) float64 { return r.to("product", x*y, x, y)
 func (r *rounding) add(x, y float64) float64 { return r.to("sum", x+y, x, y) }
 func (r *rounding) sqrt(x float64) float64   { return r.to("root", math.Sqrt(x), x, 0) }
 
-// times is k*x for a hyperparameter k, which may be what it is.
+// times returns k*x for a hyperparameter k, which may be subnormal.
 func (r *rounding) times(k, x float64) float64 {
 	return r.to("product with a hyperparameter", k*x, x, 0)
 }
 
-// below tells whether x counts as zero: where it is subnormal, or fl(k*x) less than
+// below reports whether x counts as zero: if it is subnormal, or fl(k*x) is less than
 // least. NaN does not.
 func below(x, k, least float64) bool {
 	return x == x && (k == 0 || math.Abs(x) < normal || fl(math.Abs(k*x)) < least)
 }
 
-// definition computes the step on theta, grad, s, m and b of one element. A step too small
-// to matter may be subnormal, and theta.
+// definition computes the step on theta, grad, s, m and b of one element. Only theta, and an
+// update too small to matter, may be subnormal.
 func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [slicesPerTensor]float32) {
 	lr, rho, c, eps := fl(o.LR), fl(o.Rho), fl(1-o.Rho), fl(o.Eps)
 	first, cFirst := fl(o.FirstMoment), fl(1-o.FirstMoment)
-	if o.BiasCorrection { // the first step forgets what was
+	if o.BiasCorrection { // the first step forgets the old means
 		rho, c, first, cFirst = 0, 1, 0, 1
 		switch {
 		case o.EpsHat && o.EpsOutside:
@@ -104,7 +104,7 @@ func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [sli
 		if !(math.Abs(m) < 1.0/(1<<63)) {
 			square = r.mul(m, m)
 		}
-		// A difference of normal numbers may be subnormal. It is exact, as a sum
+		// A difference of normal numbers may be subnormal. It is exact, as a subnormal sum
 		// is, and counts as zero.
 		v = fl(s - square)
 		if v < normal {
@@ -127,7 +127,7 @@ func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [sli
 	}
 	var u float64
 	switch {
-	case g == 0: // and not lr/0*0
+	case g == 0: // rather than lr/0*0
 	case o.FirstMoment != 0 && !o.LROutside && lr/d > 1.0/(1<<63): // else it is too small to matter
 		u = r.mul(fl(lr/d), g)
 	case o.LROutside:
@@ -144,7 +144,7 @@ func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [sli
 		} else {
 			u = b
 		}
-		if o.LROutside { // also a subnormal u: it is what is left of a momentum
+		if o.LROutside { // also a subnormal u, the rest of a momentum
 			u = flush(u, lr, normal)
 		}
 	}
@@ -158,8 +158,8 @@ func (o *RMSProp) definition(r *rounding, in [slicesPerTensor]float32) (out [sli
 	return [slicesPerTensor]float32{float32(fl(t - u)), in[1], float32(s), float32(m), float32(b)}
 }
 
-// dying are the gradients of parameters that die, each in its way: at once, slowly,
-// vanishing to a size of their own, or coming back now and then.
+// dying lists the gradients of parameters that die: at once, slowly, down to a size of their
+// own, or with returns now and then.
 func dying(r *generator, i, step int) float32 {
 	switch i % 4 {
 	case 0:
@@ -212,8 +212,8 @@ func TestNoSubnormals(t *testing.T) {
 	}
 }
 
-// The CPU has met none either, in each implementation, while parameters die. Theta
-// and the step are kept out of where they may be subnormal.
+// Nor does the CPU meet one, in any implementation, while parameters die. The test keeps theta
+// and the updates normal.
 func TestNoSubnormalsInCPU(t *testing.T) {
 	if !fpflags.Known {
 		t.Skip("this CPU's flags are not known")
@@ -222,7 +222,7 @@ func TestNoSubnormalsInCPU(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	tiny := []float32{1e-40, 1}
 	if !fpflags.Subnormal(func() { tiny[1] = tiny[0] * tiny[1] }) {
-		t.Skip("this CPU does not tell that it met a subnormal number")
+		t.Skip("this CPU has no flags for subnormal numbers")
 	}
 	for _, name := range ISAs() {
 		t.Run(name, func(t *testing.T) {
@@ -246,9 +246,9 @@ func testNoSubnormals(t *testing.T) {
 		if o.LR < 1e-10 || o.LR > 1 || o.Eps > 1 || o.EpsOutside && o.Eps < 1e-30 {
 			continue // steps too small to matter, or theta tends to none
 		}
-		// A momentum on its way to zero passes once where mu*b', or lr*u, is a step too
-		// small to matter: if all are alike, in a step or two, and with L2, which makes
-		// theta a gradient, each in a step of its own.
+		// On its way to zero, a momentum passes a step in which mu*b' or lr*u is subnormal.
+		// All elements do so in the same step or two. With L2, which makes theta a
+		// gradient, each does so in a step of its own.
 		alike, passes := o.Momentum != 0 && (o.Nesterov || o.LROutside), 0
 		if alike {
 			passes = 2
@@ -261,7 +261,7 @@ func testNoSubnormals(t *testing.T) {
 		k := o.rounded(1, 2)
 		for i := range n {
 			d.theta[i], d.s[i] = 1+r.symmetric()/2, 1e-3
-			if i%4 == 0 { // where the gradient is 0
+			if i%4 == 0 { // the gradient is 0
 				d.theta[i] *= 1e-37
 			}
 			if o.Momentum != 0 {
@@ -271,17 +271,17 @@ func testNoSubnormals(t *testing.T) {
 		for step := range steps {
 			for i := range n {
 				d.grad[i] = dying(&r, i, step)
-				// To compare with clip raises the flag, too, but takes no longer.
+				// Comparing with clip also raises the flag, but costs no time.
 				if o.ClipValue != 0 && isSubnormal(float64(d.grad[i])) {
 					d.grad[i] = 0
 				}
-				// s - m² may be subnormal, as a difference may be.
+				// s - m² may be subnormal.
 				if small := d.grad[i] < 1e-12 && d.grad[i] > -1e-12; alike || o.Centered && small {
 					d.grad[i] = 0
 				}
 			}
-			// The runtime may meet one where it interrupts us: what the kernel meets,
-			// it meets each time.
+			// The runtime may meet one when it interrupts the kernel. The kernel meets one
+			// every time or never.
 			before, met := d.clone(), true
 			for try := 0; met && try < 3; try++ {
 				for j := range sliceNames {
@@ -299,7 +299,7 @@ func testNoSubnormals(t *testing.T) {
 	}
 }
 
-// Nor does SumSquares meet one, where the CPU may need microcode for it.
+// Nor does SumSquares meet one, on CPUs that may need microcode for it.
 func TestNoSubnormalsInSumSquares(t *testing.T) {
 	if !fpflags.Known {
 		t.Skip("this CPU's flags are not known")
@@ -311,7 +311,7 @@ func TestNoSubnormalsInSumSquares(t *testing.T) {
 	}
 	forEachSum(t, func(t *testing.T) {
 		if ISA() == "generic" || ISA() == "avx2" && !looksForSubnormals() {
-			t.Skip("it looks for none: the CPU needs no microcode, or looking would take longer")
+			t.Skip("it does not check for them: this CPU needs no microcode, or the check would take longer")
 		}
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()

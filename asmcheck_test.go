@@ -11,7 +11,7 @@ import (
 	"github.com/seed57504d97/kernel/internal/asmcheck"
 )
 
-// The machine code of the kernels, of each GOARCH that has some, whatever this CPU is.
+// The machine code of the kernels for each GOARCH that has some, on any CPU.
 func TestMachineCode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds two test binaries")

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// The benchmarks of go test, for benchstat. Against the memory traffic and other
-// libraries, go run -C bench . measures.
+// These benchmarks are for benchstat. go run -C bench . compares with the memory traffic and
+// with other libraries.
 
-// benchLayouts are the arrays that a step may go through.
+// benchLayouts has a variant for each layout.
 var benchLayouts = []struct {
 	name string
 	variant
@@ -22,8 +22,7 @@ var benchLayouts = []struct {
 	{"both", variant{RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true}, byMethod}},
 }
 
-// benchmarkISAs runs f as a sub-benchmark for each implementation that this CPU
-// has, with that one in use.
+// benchmarkISAs runs f as a sub-benchmark with each implementation that this CPU supports.
 func benchmarkISAs(b *testing.B, name string, f func(b *testing.B)) {
 	for _, isa := range ISAs() {
 		b.Run(name+"/"+isa, func(b *testing.B) {
@@ -57,13 +56,13 @@ func benchmarkSteps(b *testing.B, v variant, d tensorData) {
 	perElement(b, n)
 }
 
-// perElement reports what a benchmark of n elements an iteration takes.
+// perElement reports the time for each element of a benchmark with n elements in an iteration.
 func perElement(b *testing.B, n int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n)*1000, "ns/1000elements")
 }
 
-// BenchmarkUpdate is ordinary data: single elements, the first cache, the
-// second, the last, and memory.
+// BenchmarkUpdate measures ordinary data: single elements, the first cache, the second, the
+// last, and memory.
 func BenchmarkUpdate(b *testing.B) {
 	for _, n := range []int{1, 8, 16, 64, 100, 1 << 10, 32 << 10, 1 << 20, 16 << 20} {
 		for _, layout := range benchLayouts {
@@ -78,10 +77,9 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkData is data on which a plain loop meets subnormal numbers in every
-// step, and is many times slower for it: parameters whose gradient is 0 and whose
-// means and momentum are subnormal at the start, or will be in the course of it,
-// and gradients whose square is subnormal. Here each kind takes the same time.
+// BenchmarkData measures data on which a plain loop meets subnormal numbers in every step and
+// becomes many times slower: gradients of 0 with means and momentum that are or become
+// subnormal, and gradients whose square is subnormal. Here each kind takes the same time.
 func BenchmarkData(b *testing.B) {
 	const n = 32 << 10
 	for _, kind := range []struct {
@@ -94,7 +92,7 @@ func BenchmarkData(b *testing.B) {
 		{"tiny-gradients", 1e-20, 0},
 	} {
 		for _, layout := range benchLayouts {
-			layout.WeightDecay = 0 // which would make theta its gradient
+			layout.WeightDecay = 0 // with it, theta would be a gradient
 			benchmarkISAs(b, kind.name+"/"+layout.name, func(b *testing.B) {
 				d := layout.allocate(n)
 				for i := range n {
@@ -118,8 +116,8 @@ func BenchmarkData(b *testing.B) {
 	}
 }
 
-// BenchmarkOffset begins the slices that many elements after a cache line's
-// start: all three alike, or each elsewhere.
+// BenchmarkOffset begins the slices that many elements after the start of a cache line: all
+// three alike, or each at another offset.
 func BenchmarkOffset(b *testing.B) {
 	const n = 32 << 10
 	for _, at := range [][3]int{{0, 0, 0}, {1, 1, 1}, {8, 8, 8}, {1, 5, 11}} {
@@ -153,7 +151,7 @@ func BenchmarkOptimizer(b *testing.B) {
 		perTensor := func(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(shape.count), "ns/tensor")
 		}
-		// What each tensor takes by itself, with the checks of every call.
+		// Each tensor in a call of its own, with the checks of every call.
 		b.Run(shape.name+"/Update", func(b *testing.B) {
 			b.SetBytes(20 * int64(shape.count*shape.len))
 			for b.Loop() {
@@ -179,8 +177,8 @@ func BenchmarkOptimizer(b *testing.B) {
 	}
 }
 
-// BenchmarkRows has as many rows as are 16Ki elements, every other of the table,
-// and, for what their elements take, one Update of all.
+// BenchmarkRows steps every other row of a table, 16Ki elements in all, and for comparison all
+// of these elements in one Update.
 func BenchmarkRows(b *testing.B) {
 	const n = 16 << 10
 	for _, width := range []int{8, 16, 64} {
@@ -214,8 +212,8 @@ func BenchmarkRows(b *testing.B) {
 	}
 }
 
-// BenchmarkMoved is a step on 100 tensors of one element that lie elsewhere than in the
-// step before, with two workers: nearly all of it are the checks.
+// BenchmarkMoved steps 100 tensors of one element whose places change in every step, with two
+// workers. Nearly all of the time goes into the checks.
 func BenchmarkMoved(b *testing.B) {
 	const count = 100
 	for _, layout := range benchLayouts {
@@ -252,7 +250,7 @@ func BenchmarkMoved(b *testing.B) {
 	}
 }
 
-// BenchmarkStep has the options of Step besides: what the norm and zeroing the gradients cost.
+// BenchmarkStep measures Step, and what the norm and zeroing the gradients cost.
 func BenchmarkStep(b *testing.B) {
 	const n = 16 << 20
 	o := usual
@@ -280,7 +278,7 @@ func BenchmarkStep(b *testing.B) {
 				perElement(b, n)
 			})
 		}
-		// What ZeroGrad is to save.
+		// What ZeroGrad saves.
 		b.Run(fmt.Sprintf("clear/workers=%d", workers), func(b *testing.B) {
 			opt := &Optimizer{Options: o, Workers: workers}
 			params := []Param{{Theta: d.theta, Grad: d.grad, State: d.state()}}

@@ -11,7 +11,7 @@ import (
 
 // An ArgumentError describes a wrong argument. [Update] and the methods of
 // [RMSProp] panic with one; [RMSProp.Validate] and [Optimizer.Step] return one.
-// errors.As finds it in either.
+// errors.As finds it in the returned error, and in the recovered value of the panic.
 type ArgumentError struct {
 	Tensor string // the Param's Name, or params[i] without one; empty outside of Optimizer.Step
 	Name   string // the argument, field or option, such as grad, Grad, State.MeanSquare or Options.LR
@@ -210,7 +210,7 @@ func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
 
 // ---- Lengths ----
 
-// tensorNames are what messages call the slices of a tensor.
+// tensorNames are the names of a tensor's slices in messages.
 type tensorNames struct{ theta, grad, state string }
 
 var (
@@ -223,7 +223,7 @@ func (names *tensorNames) slice(i int) string {
 	return [slicesPerTensor]string{names.theta, names.grad, names.state + ".MeanSquare", names.state + ".MeanGrad", names.state + ".MomentumBuffer"}[i]
 }
 
-// addLength is for a slice that must have as many elements as theta.
+// addLength adds an error about a slice that must have as many elements as theta.
 //
 //go:noinline
 func (e *ArgumentError) addLength(names *tensorNames, slice, n, want int) *ArgumentError {
@@ -247,7 +247,7 @@ func (r *RMSProp) checkState(e *ArgumentError, st *State, n int, names *tensorNa
 	}
 	if b := len(st.MomentumBuffer); r.FirstMoment != 0 {
 		if b != 0 {
-			e = e.addf(names.slice(4), Length(b), "0 with FirstMoment; Adapt takes it away")
+			e = e.addf(names.slice(4), Length(b), "0 with FirstMoment; Adapt removes it")
 		}
 	} else if b != n && (b != 0 || momentumBuffer) {
 		e = e.addf(names.slice(4), Length(b), "%d (len(%s)) with Momentum = %v%s", n, names.theta, r.Momentum, adapts(b == 0))
@@ -265,7 +265,7 @@ func (r *RMSProp) wantMeanGrad(n int, names *tensorNames) string {
 	return "0 without Centered and FirstMoment"
 }
 
-// adapts says how to add a slice that is missing.
+// adapts says how to add a missing slice.
 func adapts(is bool) string {
 	if is {
 		return "; Adapt adds it"
@@ -289,15 +289,15 @@ func extent(x []float32) (start, end uintptr) {
 	return start, start + 4*uintptr(len(x))
 }
 
-// A span is where a slice that is not empty lies in memory. An address alone
-// does not keep the slice from the garbage collector.
+// A span is the place of a slice in memory that is not empty. It holds addresses, which do
+// not keep the slice from the garbage collector.
 type span struct {
 	start, end uintptr
 	slice      int32 // which one, to the caller
 	written    bool
 }
 
-// appendSpan leaves out the empty slices: those overlap nothing.
+// appendSpan ignores empty slices, which overlap nothing.
 func appendSpan(spans []span, x []float32, slice int, written bool) []span {
 	if len(x) == 0 {
 		return spans
@@ -306,7 +306,7 @@ func appendSpan(spans []span, x []float32, slice int, written bool) []span {
 	return append(spans, span{start, end, int32(slice), written})
 }
 
-// sortSpans sorts by address, and those that begin at the same by slice.
+// sortSpans sorts by address, and spans at the same address by slice.
 func sortSpans(spans []span) {
 	slices.SortFunc(spans, func(a, b span) int {
 		if a.start != b.start {
@@ -349,8 +349,7 @@ func meets(x []float32, sorted []span) bool {
 // are only read. name returns the tensor and the name of a slice.
 func (e *ArgumentError) overlaps(spans []span, name func(slice int32) (tensor, name string)) *ArgumentError {
 	sortSpans(spans)
-	// What overlaps anything before it overlaps the one of those that reaches
-	// furthest.
+	// A span that overlaps any span before it overlaps the one that reaches furthest.
 	var furthest, furthestWritten span
 	for _, b := range spans {
 		a := furthestWritten
@@ -373,7 +372,7 @@ func (e *ArgumentError) overlaps(spans []span, name func(slice int32) (tensor, n
 	return e
 }
 
-// slicesPerTensor is how many slices a tensor may have: theta, grad, s, m and b.
+// slicesPerTensor is the number of slices that a tensor may have: theta, grad, s, m and b.
 const slicesPerTensor = 5
 
 // appendTensor appends the spans of tensor i.

@@ -7,12 +7,11 @@ import (
 	"testing"
 )
 
-// overlapMemory is not on a stack: spans are numbers, and do not move with one that
-// grows or shrinks between two of them.
+// overlapMemory is not on a stack: spans are numbers, which do not follow a stack that moves.
 var overlapMemory [12]float32
 
-// All slices of a little memory, including empty ones at every place, against the
-// definition: two share an element.
+// All slices of a small memory, including empty ones at every place, against the definition:
+// two slices overlap if they share an element.
 func TestOverlap(t *testing.T) {
 	memory := overlapMemory[:5]
 	var all [][2]int
@@ -48,8 +47,8 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-// The sweep says of each slice whether it overlaps one before it of which one is
-// written, whatever else lies between them.
+// The sweep reports each slice that overlaps one before it if either is written, whatever else
+// lies between them.
 func TestOverlapSweep(t *testing.T) {
 	memory := overlapMemory[:]
 	r := random(t, 41)
@@ -72,7 +71,7 @@ func TestOverlapSweep(t *testing.T) {
 			asked = append(asked, slice)
 			return "", ""
 		})
-		for i := 1; i < len(asked); i += 2 { // of a pair the second begins no earlier
+		for i := 1; i < len(asked); i += 2 { // the second of a pair begins no earlier
 			got = append(got, asked[i])
 		}
 		if !slices.Equal(got, want) || len(want) > 0 && len(wrong.all()) != len(want) {
@@ -83,20 +82,20 @@ func TestOverlapSweep(t *testing.T) {
 
 // ---- Calls that are refused ----
 
-// What messages say that a number must be.
+// The ranges in messages.
 const (
 	wantRate   = ", want a number in [0, 2^64]"
 	wantShare  = ", want a number in [0, 1]"
 	wantFinite = ", want a number that is finite in float32 and not negative"
 )
 
-// requirePanic wants f to panic with an *ArgumentError of these words.
+// requirePanic requires f to panic with an *ArgumentError with this text.
 func requirePanic(t *testing.T, want string, f func()) {
 	t.Helper()
 	requireArgumentError(t, recovered(f), want)
 }
 
-// requireArgumentError wants err to be an *ArgumentError of these words.
+// requireArgumentError requires err to be an *ArgumentError with this text.
 func requireArgumentError(t *testing.T, err error, want string) {
 	t.Helper()
 	if _, ok := errorAs[*ArgumentError](err); !ok {
@@ -106,7 +105,7 @@ func requireArgumentError(t *testing.T, err error, want string) {
 	}
 }
 
-// Each of these says what is wrong, and nothing has been written.
+// Each wrong call says what is wrong and writes nothing.
 func TestRefused(t *testing.T) {
 	overlapping := func(a, b string, bytes int) string {
 		return fmt.Sprintf("%s overlaps %s from byte %d on, want memory of its own", b, a, bytes)
@@ -161,9 +160,9 @@ func TestRefused(t *testing.T) {
 			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered and FirstMoment"},
 		{func(c *call) { c.FirstMoment = 0.9 }, "FirstMoment = 0.9, want 0 with Centered, Momentum or Nesterov, which it excludes" +
-			"\nkernel: len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+			"\nkernel: len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt removes it"},
 		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum = 0.9, false, 0 },
-			"len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt takes it away"},
+			"len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt removes it"},
 		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, c.d.m[:3] },
 			"len(st.MeanGrad) = 3, want 4 (len(theta)) with FirstMoment"},
 		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum, c.d.b, c.d.m = 0.9, false, 0, nil, nil },
@@ -184,7 +183,7 @@ func TestRefused(t *testing.T) {
 	tables := []refusal{
 		{func(c *call) { c.rows = []int{2, 0} }, "rows[0] = 2, want a row of theta, in [0, 2)"},
 		{func(c *call) { c.rows = []int{0, -1} }, "rows[1] = -1, want a row of theta, in [0, 2)"},
-		{func(c *call) { c.rows = []int{1, 1} }, "rows[1] = 1, want each row once, which rows[0] is already"},
+		{func(c *call) { c.rows = []int{1, 1} }, "rows[1] = 1, want each row once; rows[0] already lists it"},
 		{func(c *call) { c.rows = []int{1} }, "len(grad) = 4, want 2 (len(rows)*width)"},
 		{func(c *call) { c.rows = []int{0, 1}; c.d.grad = make([]float32, 5) }, "len(grad) = 5, want 4 (len(rows)*width)"},
 		{func(c *call) { c.rows = []int{0}; c.d.grad = c.memory[35:37] }, overlapping("st.MomentumBuffer", "grad", 12)},
@@ -231,8 +230,8 @@ func TestRefused(t *testing.T) {
 	requirePanic(t, "len(theta) = 3, want a multiple of width = 2", func() { o.UpdateRows(x, nil, o.NewState(3), nil, 2) })
 }
 
-// Any two slices that are the same are refused; slices side by side, and empty ones
-// inside another, are not.
+// Any two equal slices are refused. Slices side by side, and empty ones inside another, are
+// accepted.
 func TestOverlapOfSlices(t *testing.T) {
 	memory := make([]float32, 4*slicesPerTensor)
 	place := func() (d tensorData) {
@@ -268,7 +267,7 @@ func TestOverlapOfSlices(t *testing.T) {
 	o.UpdateRows(nil, nil, o.NewState(0), nil, 1)
 }
 
-// Slices that begin at one address are named in their order, however many there are.
+// Slices that begin at the same address are named in their order, however many there are.
 func TestOverlapsInOrder(t *testing.T) {
 	theta := make([]float32, 4)
 	params := make([]Param, 40)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A clock with coarse ticks reads the same before and after a chunk, whatever the plan.
+// The clock is fine enough: with coarse ticks it would read the same before and after a chunk.
 func TestClockIsFine(t *testing.T) {
 	if len(plans[available[0]]) == 1 {
 		t.Skip("nothing is timed here")

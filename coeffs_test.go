@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// positive is a float32 from a subnormal one up to the greatest power of two below
-// the limit, each exponent equally likely.
+// positive returns a float32 between the smallest subnormal one and the greatest power of two
+// below the limit, each exponent equally likely.
 func (r *generator) positive(limit float32) float32 {
 	exponents := int(math.Float32bits(limit) >> 23)
 	return math.Float32frombits(uint32(r.intn(exponents))<<23 | uint32(r.next()>>41))
 }
 
-// before is the float32 below a threshold.
+// before returns the float32 below a threshold.
 func before(x threshold) float64 { return float64(math.Nextafter32(x.float(), 0)) }
 
-// A threshold is the smallest number that reaches the bound: the one below it does
-// not, unless that is not to be looked at.
+// A threshold is the smallest number that reaches the bound: the number below it does not,
+// unless it is outside of the range.
 func TestThresholds(t *testing.T) {
 	many := 2_000_000
 	if testing.Short() {
@@ -60,7 +60,7 @@ func TestThresholds(t *testing.T) {
 	}
 }
 
-// Callers with other hyperparameters at the same time get their own thresholds.
+// Concurrent callers with different hyperparameters get their own thresholds.
 func TestThresholdsConcurrent(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var wg sync.WaitGroup

@@ -38,7 +38,7 @@ var byDefault = func() isa {
 }()
 
 // selected is the implementation in use, from bit 8, and 1 + the place of the plan that
-// setPlan asked for, or 0. It is one word, so that a call sees both or neither of a
+// setPlan fixed, or 0. It is one word, so that a call sees both or neither of a
 // change. The bits of a step are the same either way.
 var selected atomic.Uint32
 

@@ -40,7 +40,7 @@ func TestSetISA(t *testing.T) {
 	}
 }
 
-// TestEnvironment starts this test binary again: KERNEL_ISA is read at start.
+// TestEnvironment starts this test binary again, because KERNEL_ISA is read at its start.
 func TestEnvironment(t *testing.T) {
 	all := strings.Join(ISAs(), ", ")
 	if want := os.Getenv("KERNEL_TEST_WANT_ISA"); want != "" {

@@ -11,12 +11,12 @@ import (
 	"unsafe"
 )
 
-// isaWords are in the names of the functions that read the slices.
+// isaWords lists the words in the names of the functions that read the slices.
 var isaWords = map[string]string{"avx512": "AVX512", "avx2": "AVX2", "neon": "NEON", "generic": "Generic"}
 
-// The bits are right whichever implementation computes them, so that one which
-// does not get the work is noticed by nobody. Here the last page of the gradient
-// may not be read: the fault tells which function tried to.
+// The selected implementation runs. Its bits cannot show that, because all implementations
+// have the same. Here the last page of the gradient is unreadable, and the fault shows which
+// function tried to read it.
 func TestDispatch(t *testing.T) {
 	page := os.Getpagesize() / 4
 	const n = 2*chunk + 320 // whole blocks: what is left goes to another implementation
@@ -70,8 +70,7 @@ func TestDispatch(t *testing.T) {
 	})
 }
 
-// Nor is a plan noticed that does not run. Where it reads the gradient first tells
-// its blocks.
+// The selected plan runs. The first place at which it reads the gradient shows its blocks.
 func TestPlanRuns(t *testing.T) {
 	grad := forbiddenEnd(t, minTimed)
 	grad = grad[len(grad)-minTimed:]
@@ -102,7 +101,7 @@ func TestPlanRuns(t *testing.T) {
 	})
 }
 
-// Nothing is read where an empty slice begins, not by assembly either.
+// Nothing, assembly included, reads the place at which an empty slice begins.
 func TestEmptyReadsNothing(t *testing.T) {
 	forbidden := forbiddenEnd(t, 1)
 	empty := forbidden[len(forbidden)-1:][:0]
@@ -128,8 +127,7 @@ func TestEmptyReadsNothing(t *testing.T) {
 	})
 }
 
-// forbiddenEnd returns n elements or a few more, of which the last page may be neither
-// read nor written.
+// forbiddenEnd returns n elements or a few more, whose last page is inaccessible.
 func forbiddenEnd(t *testing.T, n int) []float32 {
 	t.Helper()
 	page := os.Getpagesize() / 4
@@ -137,7 +135,7 @@ func forbiddenEnd(t *testing.T, n int) []float32 {
 	return unsafe.Slice(unsafe.SliceData(memory), len(memory)+page)
 }
 
-// faulting returns where f touches memory that it may not.
+// faulting returns the place at which f touches inaccessible memory.
 func faulting(t *testing.T, f func()) (at runtime.Frame) {
 	t.Helper()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))

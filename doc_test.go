@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Every exported name, fields and methods too, is in an example that runs.
+// Every exported name, including fields and methods, is in an example that runs.
 func TestExamples(t *testing.T) {
 	paths, err := filepath.Glob("*.go")
 	if err != nil {
@@ -59,8 +59,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// exportedNames are those at the top of the file, and those of fields and methods of
-// exported types.
+// exportedNames returns the exported names at the top of the file, and those of the fields and
+// methods of exported types.
 func exportedNames(file *ast.File) map[string]token.Pos {
 	names := map[string]token.Pos{}
 	ast.FileExports(file) // leaves out all else

@@ -11,8 +11,8 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// Training is saved after 50 of 100 steps and resumed as in another process: it
-// ends with the same bits.
+// Training is saved after 50 of 100 steps and resumed as in another process. It ends with the same
+// bits.
 func ExampleState() {
 	o := kernel.PyTorch()
 	o.Centered, o.Momentum = true, 0.9
@@ -92,7 +92,7 @@ func ExampleOptimizer_clipNorm() {
 	// Output: norm 5000, s = 0.036 and 0.064
 }
 
-// What a step has found: the norm, also of a step that it left out.
+// The report of a step has the norm, even if the step was skipped.
 func ExampleReport() {
 	opt := &kernel.Optimizer{Options: kernel.Keras(), ClipNorm: math.Inf(1)} // no limit, only measured
 	params := []kernel.Param{{Theta: make([]float32, 2), Grad: []float32{3, 4}}}
@@ -130,8 +130,8 @@ func ExampleOptimizer_skipNonFinite() {
 	// [1 2] [0 0] 512
 }
 
-// Weights decay, biases do not, one layer learns at half the rate of the others, and
-// another is frozen: it has no gradient. A schedule of LR reaches them all.
+// Weights decay, biases do not. One layer learns at half the rate of the others. Another one is
+// frozen: it has no gradient. A schedule of LR reaches all of them.
 func ExampleParam() {
 	opt := &kernel.Optimizer{Options: kernel.Keras()}
 	opt.Options.WeightDecay = 10
@@ -153,8 +153,8 @@ func ExampleParam() {
 	// [1.0000] [0.9890] [0.9945] [1.0000]
 }
 
-// An embedding of four words in two dimensions beside a dense tensor. The batch has
-// word 2 twice, whose gradients are added, and word 0 once.
+// An embedding of four words in two dimensions, and a dense tensor. The batch has word 2 twice, whose
+// gradients are added up, and word 0 once.
 func ExampleParam_rows() {
 	opt := &kernel.Optimizer{Options: kernel.Keras(), ClipNorm: math.Inf(1), ZeroGrad: true}
 	opt.Options.LR = 0.1
@@ -172,7 +172,7 @@ func ExampleParam_rows() {
 	// [0 0 0 0 0 0]
 }
 
-// A training is saved and goes on with another number of workers, with the same bits.
+// Training is saved and resumed with another number of workers. The bits are the same.
 func ExampleOptimizer_resume() {
 	train := func(opt *kernel.Optimizer, params []kernel.Param, steps int) {
 		for range steps {
@@ -207,7 +207,7 @@ func ExampleOptimizer_resume() {
 	// Output: true 10
 }
 
-// Errors call a tensor what its framework calls it, and list all that is wrong.
+// Errors use the tensor's name, and list everything that is wrong.
 func ExampleParam_name() {
 	opt := &kernel.Optimizer{Options: kernel.Keras()}
 	weights := make([]float32, 3)
@@ -231,8 +231,8 @@ func ExampleParam_name() {
 	// decoder.bias Grad lies 0 bytes into decoder.bias Theta
 }
 
-// The gradients of several batches are added up, and a step is taken on their mean: the
-// loss scale is what they were multiplied by, so to say.
+// The gradients of several batches are added up, and the step uses their mean: the sum is divided by
+// the loss scale, which is the number of batches.
 func ExampleOptimizer_accumulation() {
 	const batches = 4
 	opt := &kernel.Optimizer{Options: kernel.Keras(), LossScale: batches, ClipNorm: math.Inf(1), ZeroGrad: true}
@@ -251,7 +251,7 @@ func ExampleOptimizer_accumulation() {
 	// 5 [0 0] <nil>
 }
 
-// The weights to be used are an exponential moving average of those that are trained.
+// The weights for inference are an exponential moving average of the trained ones.
 func ExampleOptimizer_average() {
 	const keep = 0.9
 	opt := &kernel.Optimizer{Options: kernel.GoMLX()}
@@ -273,8 +273,8 @@ func ExampleOptimizer_average() {
 	// [0.700] [0.944]
 }
 
-// After one step both means are corrected in full, so that theta moves by LR whatever the
-// gradient is; after the next, by LR*m/sqrt(s).
+// After the first step both means are fully corrected, so theta moves by LR for any gradient. After
+// the second it moves by LR*m/sqrt(s).
 func ExampleAdam() {
 	r := kernel.Adam() // as torch.optim.Adam([theta], lr=0.1)
 	r.LR = 0.1
@@ -289,7 +289,7 @@ func ExampleAdam() {
 	// theta = 0.9053, m = -0.1053, s = 4.0000
 }
 
-// The weights decay by LR*WeightDecay of themselves, whatever the gradient is.
+// The weights decay by LR*WeightDecay of themselves for any gradient.
 func ExampleAdamW() {
 	opt := &kernel.Optimizer{Options: kernel.AdamW()} // as torch.optim.AdamW
 	params := []kernel.Param{
@@ -303,7 +303,7 @@ func ExampleAdamW() {
 	// Output: [0.99999] [1.00100]
 }
 
-// The decay is a hundredth of that of PyTorch's AdamW.
+// The decay is a hundredth of PyTorch's AdamW's.
 func ExampleOptaxAdamW() {
 	r := kernel.OptaxAdamW() // as optax.adamw(0.1)
 	r.LR = 0.1
@@ -331,7 +331,7 @@ func ExampleKerasAdam() {
 	// 0.0010
 }
 
-// Adam in a GoMLX model: the first step is LR whatever the gradient.
+// Adam in a GoMLX model: the first step is LR for any gradient.
 func ExampleGoMLXAdam() {
 	r := kernel.GoMLXAdam() // as optimizers.Adam().Done()
 	theta := []float32{1, 1}
@@ -340,8 +340,8 @@ func ExampleGoMLXAdam() {
 	// Output: [0.9990 1.0010]
 }
 
-// A training that began with PyTorch's Adam goes on here: the means that PyTorch keeps are
-// not corrected yet. The way back multiplies instead of dividing.
+// Training that began with PyTorch's Adam continues here. PyTorch keeps the means before their
+// correction. The way back multiplies instead of dividing.
 func ExampleState_adam() {
 	const step = 3
 	expAvg, expAvgSq := []float32{0.271}, []float32{0.002997001} // after 3 gradients of 1

@@ -8,7 +8,7 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// Minimises (theta - 3)². The state s is made once and lives as long as theta.
+// Minimizes (theta - 3)². The state s is allocated once and lives as long as theta.
 func Example() {
 	theta := []float32{0}
 	grad := make([]float32, 1)
@@ -70,13 +70,13 @@ func ExampleAdviseHugePages() {
 	// Output: 0
 }
 
-// The parameters' own type may be the hyperparameters': here a schedule in float32.
+// Hyperparameters may be float32 or float64, here in a schedule.
 func ExampleFloat() {
 	fmt.Printf("%.4f %.4f\n", descend(float32(0.1), 0.5), descend(0.1, 0.5))
 	// Output: 0.7448 0.7448
 }
 
-// descend takes two steps with a learning rate that falls by a factor.
+// descend runs two steps with a learning rate that falls by a factor.
 func descend[F kernel.Float](lr, factor F) float32 {
 	theta, grad, s := []float32{1}, []float32{2}, []float32{1}
 	for range 2 {
@@ -86,9 +86,8 @@ func descend[F kernel.Float](lr, factor F) float32 {
 	return theta[0]
 }
 
-// Conventions of one's own, here of a framework without a preset: up the gradient,
-// which is clipped by value, PyTorch's momentum and eps, Keras's decay, and a mean square
-// that starts at 1.
+// Your own conventions: along the gradient, clipping by value, PyTorch's momentum and eps, Keras's
+// decay, and a mean square that starts at 1.
 func ExampleRMSProp() {
 	o := kernel.RMSProp{
 		LR: 0.1, Rho: 0.9, Eps: 1e-8,
@@ -111,7 +110,7 @@ func ExampleRMSProp() {
 	// theta = 1.2291, s = 1.0, b = -1.5
 }
 
-// Trains with Keras's conventions: minimises (theta - 3)².
+// Trains with Keras's conventions: minimizes (theta - 3)².
 func ExampleKeras() {
 	o := kernel.Keras()
 	o.LR = 0.01
@@ -136,7 +135,7 @@ func ExamplePyTorch() {
 	// Output: theta = 0.9000, s = 0.04
 }
 
-// The mean square starts at 1, so that the first steps are small.
+// The mean square starts at 1, so the first steps are small.
 func ExampleTensorFlow() {
 	o := kernel.TensorFlow()
 	o.LR = 0.1
@@ -176,7 +175,7 @@ func ExampleRMSProp_UpdateRows() {
 	// Output: [1.32 0.68 1.00 1.00 0.68 0.68 1.00 1.00]
 }
 
-// Momentum begins in the middle of a training: the states are given buffers.
+// Momentum begins in the middle of training: Adapt adds buffers to the states.
 func ExampleRMSProp_Adapt() {
 	opt := &kernel.Optimizer{Options: kernel.PyTorch()}
 	params := []kernel.Param{{Theta: []float32{1}, Grad: []float32{1}}}
@@ -195,8 +194,8 @@ func ExampleRMSProp_Adapt() {
 	// <nil> 1
 }
 
-// Without it the first step is 1/sqrt(1-rho) times as large as later ones, here
-// 31.6 times: the mean square has only just begun to grow.
+// Without BiasCorrection, the first step is 1/sqrt(1-rho) times as large as later ones, here 31.6
+// times, because the mean square is still small.
 func ExampleRMSProp_biasCorrection() {
 	for _, correct := range []bool{false, true} {
 		o := kernel.RMSProp{LR: 0.001, Rho: 0.999, Eps: 1e-8, BiasCorrection: correct}
@@ -209,7 +208,7 @@ func ExampleRMSProp_biasCorrection() {
 	// 0.0010
 }
 
-// A batch uses word 2 twice: its gradients are added before the step.
+// A batch uses word 2 twice. Its gradients are added up before the step.
 func ExampleCoalesceRows() {
 	grad := []float32{5, 5, -5, 5, 1, 0}
 	grad, rows := kernel.CoalesceRows(grad, []int{2, 0, 2}, 2)
@@ -218,7 +217,7 @@ func ExampleCoalesceRows() {
 }
 
 // The optimizer of the paper on DQN: centered, with a large Eps inside the root.
-// What the paper calls gradient momentum is the decay of the mean gradient: Rho.
+// The paper's gradient momentum is the decay rate of the mean gradient, Rho.
 func ExampleRMSProp_dqn() {
 	o := kernel.RMSProp{LR: 0.00025, Rho: 0.95, Eps: 0.01, Centered: true}
 	theta := []float32{0}
@@ -228,7 +227,7 @@ func ExampleRMSProp_dqn() {
 	// Output: -0.001043: mean 0.05, mean square 0.05
 }
 
-// l2reg of Gorgonia is not scaled by the learning rate.
+// Gorgonia's l2reg is not scaled by the learning rate.
 func ExampleGorgonia() {
 	const l2reg = 0.01
 	o := kernel.Gorgonia()
@@ -239,7 +238,7 @@ func ExampleGorgonia() {
 	// Output: 0.99
 }
 
-// The first step is LR whatever the gradient: the bias is corrected.
+// The first step is LR for any gradient, because the bias is corrected.
 func ExampleGoMLX() {
 	o := kernel.GoMLX()
 	theta := []float32{1, 1}

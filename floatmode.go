@@ -13,8 +13,8 @@ import "runtime"
 //		return
 //	}
 //
-// Go's own threads all have the same mode, so a goroutine that moves from one to another
-// between two chunks takes no other mode with it.
+// All of Go's own threads have the same mode, so a goroutine may move from one to another
+// between two chunks.
 
 // floatMode returns the control bits of this thread's floating-point mode, without the
 // flags that operations leave behind.

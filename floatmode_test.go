@@ -15,14 +15,14 @@ import (
 	"testing"
 )
 
-// floatModes are modes that a host may have left a thread in.
+// floatModes lists modes that a host may leave a thread in.
 var floatModes = map[string]map[string]uint32{
 	"amd64": {"flush to zero": 0x9fc0, "down": 0x3f80, "up": 0x5f80, "towards zero": 0x7f80, "flush, up": 0xdfc0},
 	"arm64": {"flush to zero": 1 << 24, "up": 1 << 22, "down": 2 << 22, "towards zero": 3 << 22, "flush, up": 1<<24 | 1<<22},
 }[runtime.GOARCH]
 
-// modeSteps returns a function that computes steps of every kind and returns what they
-// made, always on the same data.
+// modeSteps returns a function that computes steps of every kind on the same data and returns
+// their results.
 func modeSteps() func() string {
 	const n, width = 143, 13 // blocks of each implementation, and a rest
 	r := generator(71)
@@ -61,7 +61,7 @@ func modeSteps() func() string {
 	}
 }
 
-// The bits do not depend on the calling thread's mode, and the thread has it afterwards.
+// The bits do not depend on the calling thread's mode, and the thread keeps its mode.
 func TestFloatMode(t *testing.T) {
 	steps := modeSteps()
 	forEachISA(t, func(t *testing.T) {
@@ -93,7 +93,7 @@ func inFloatMode(mode uint32, f func()) {
 	f()
 }
 
-// The modes do change what unguarded code computes, so that the tests here can fail.
+// The modes change what unguarded code computes, so the tests here can fail.
 func TestFloatModeMatters(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -127,14 +127,14 @@ func TestFloatModeAfterPanic(t *testing.T) {
 	}
 }
 
-// Goroutines that help a step may run on threads in another mode. This test starts
-// itself again, since it leaves threads in that mode behind.
+// Goroutines that help a step may run on threads in another mode. This test starts itself
+// again, because it leaves threads in that mode behind.
 func TestFloatModeOfWorkers(t *testing.T) {
 	const variable = "KERNEL_TEST_FLOAT_MODE"
 	steps := modeSteps()
 	if name := os.Getenv(variable); name != "" {
-		// A goroutine of ours may not move to another thread in the middle of a step: some
-		// have the mode here and some do not, which Go's own never do.
+		// This goroutine must not move to another thread in the middle of a step, because here
+		// some threads have the mode and some do not. Go's own threads never differ.
 		runtime.LockOSThread()
 		debug.SetGCPercent(-1)
 		runtime.GOMAXPROCS(4)

@@ -6,16 +6,16 @@ import (
 	"testing"
 )
 
-// FuzzUpdate compares every plan of every implementation that this CPU has with the
-// generic code, bit for bit, except that all NaNs count as the same: Update and
-// every variant of the family, in one call and cut into pieces, each as long as the
-// next byte of cuts says (0 is an empty call) and the last as what is left. What is
-// not allowed must panic with an *ArgumentError and leave the slices as they were.
+// FuzzUpdate compares every plan of every implementation that this CPU supports with the
+// generic code, bit for bit, except that all NaNs count as equal. It runs Update and every
+// variant of the options in one call, and again in pieces. A byte of cuts is the length of a
+// piece (0 is an empty call); the last piece is the rest. Wrong arguments must panic with an
+// *ArgumentError and leave the slices as they were.
 //
-// The bytes of data are theta, grad, s, m and b of each element in turn, 4 bytes
-// each, little-endian, so that any bit pattern occurs; a rest of fewer than 20 is
-// left out. Four bits of offsets each are where a slice begins behind its
-// allocation's start. The bits of options are those that are on.
+// The bytes of data are theta, grad, s, m and b of each element in turn, 4 bytes each,
+// little-endian, so any bit pattern occurs. A rest of fewer than 20 bytes is ignored. Four bits
+// of offsets are the distance of a slice from the start of its allocation. The bits of options
+// are the options that are on.
 func FuzzUpdate(f *testing.F) {
 	const byUpdateOption = uint16(1 << 8)
 	for i, n := range []int{0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 130} { // around the vectors

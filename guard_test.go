@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guarded is memory between two pages that may be neither read nor written.
+// guarded is memory between two inaccessible pages.
 type guarded []float32
 
 func newGuarded(t *testing.T, n int) guarded {
@@ -35,7 +35,7 @@ func newGuarded(t *testing.T, n int) guarded {
 	return unsafe.Slice((*float32)(unsafe.Pointer(&mapped[page])), size/4)
 }
 
-// place puts values against the page before (atEnd false) or behind the memory.
+// place puts values next to the page before the memory, or with atEnd next to the page after it.
 func (g guarded) place(values []float32, atEnd bool) []float32 {
 	if atEnd {
 		g = g[len(g)-len(values):]
@@ -50,8 +50,8 @@ func faultsPanic(t *testing.T) {
 	t.Cleanup(func() { debug.SetPanicOnFault(before) })
 }
 
-// Each slice lies against an inaccessible page, at either end: a byte read or
-// written outside faults.
+// Each slice begins or ends at an inaccessible page, so reading or writing a byte outside of it
+// faults.
 func TestGuardPages(t *testing.T) {
 	const longest = 600
 	var memory [slicesPerTensor]guarded
@@ -113,7 +113,7 @@ func TestSumSquaresGuardPages(t *testing.T) {
 	})
 }
 
-// The guard pages do fault, so that the tests with them can fail.
+// The guard pages fault, so the tests with them can fail.
 func TestGuardPagesFault(t *testing.T) {
 	memory := newGuarded(t, 1)
 	faultsPanic(t)

@@ -14,14 +14,12 @@ import (
 	"unsafe"
 )
 
-// What the tests of a step share: by which implementation and plan it is computed, on
-// which data and with which options.
+// This file has what the tests of a step share: implementations and plans, data, and options.
 
 // ---- Implementations and plans ----
 
-// forEachISA runs f as a subtest on every implementation that this CPU has, with
-// that one in use, and once more in each of its plans but the first, which short
-// calls take anyway.
+// forEachISA runs f as a subtest with every implementation that this CPU supports, and again
+// with each of its plans except the first, which short calls use anyway.
 func forEachISA(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	for _, name := range ISAs() {
@@ -38,8 +36,7 @@ func forEachISA(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// eachPlan has every plan of every implementation in use, one after the other, and
-// yields its name.
+// eachPlan selects every plan of every implementation, one after the other, and yields its name.
 func eachPlan(t *testing.T) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, name := range ISAs() {
@@ -54,8 +51,8 @@ func eachPlan(t *testing.T) iter.Seq[string] {
 	}
 }
 
-// otherPlans are those of the implementation in use but the first. In short tests
-// one for each kind of block has to do, each with another prefetching.
+// otherPlans returns the plans of the implementation in use except the first. Short tests have
+// one for each kind of block, each with another prefetch distance.
 func otherplanNames() (names []string) {
 	all := plansInUse()
 	for i, p := range all[1:] {
@@ -68,13 +65,13 @@ func otherplanNames() (names []string) {
 	return names
 }
 
-// plansInUse are those of the implementation in use.
+// plansInUse returns the plans of the implementation in use.
 func plansInUse() []plan {
 	i, _ := selection()
 	return plans[i]
 }
 
-// usePlan has the implementation in use take every step in one plan.
+// usePlan makes the implementation in use run every step with one plan.
 func usePlan(t testing.TB, name string) {
 	t.Helper()
 	keepSelection(t)
@@ -94,7 +91,7 @@ func useISA(t testing.TB, name string) {
 	}
 }
 
-// keepSelection puts the implementation and the plan in use back after the test.
+// keepSelection restores the implementation and the plan after the test.
 func keepSelection(t testing.TB) {
 	before := selected.Load()
 	t.Cleanup(func() { selected.Store(before) })
@@ -102,12 +99,12 @@ func keepSelection(t testing.TB) {
 
 // ---- Comparing ----
 
-// same compares bits, and NaNs as a class: their sign and payload are the CPU's.
+// same compares bits. All NaNs are equal, because their sign and payload depend on the CPU.
 func same(a, b float32) bool {
 	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
 }
 
-// bytesOf is x as it lies in memory.
+// bytesOf returns the memory of x.
 func bytesOf(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
@@ -134,20 +131,20 @@ func recovered(f func()) (err error) {
 
 // ---- Tensors ----
 
-// tensorData is theta, grad, s, m and b of one tensor; m and b are nil where
-// the options have none.
+// tensorData is theta, grad, s, m and b of one tensor; m and b are nil if the options do not use
+// them.
 type tensorData struct{ theta, grad, s, m, b []float32 }
 
 var sliceNames = [slicesPerTensor]string{"theta", "grad", "s", "m", "b"}
 
-// at is one of the slices, in the order of sliceNames, where all are alike.
+// at returns slice i, in the order of sliceNames.
 func (d *tensorData) at(i int) *[]float32 {
 	return [...]*[]float32{&d.theta, &d.grad, &d.s, &d.m, &d.b}[i]
 }
 
 func (d *tensorData) all() [][]float32 { return [][]float32{d.theta, d.grad, d.s, d.m, d.b} }
 
-// replace is d with each slice that it has replaced by what f makes of it.
+// replace returns d with each of its slices replaced by the result of f.
 func (d tensorData) replace(f func(i int, x []float32) []float32) tensorData {
 	for i, x := range d.all() {
 		if x != nil {
@@ -184,7 +181,7 @@ func (o *RMSProp) allocate(n int) tensorData {
 	return tensorData{make([]float32, n), make([]float32, n), st.MeanSquare, st.MeanGrad, st.MomentumBuffer}
 }
 
-// arena is memory with a slice of any offset in it and a canary around.
+// arena is memory for a slice at any offset, with canaries around it.
 type arena []float32
 
 const canary = 12345.678
@@ -209,7 +206,7 @@ func (a arena) intact(offset, n int) bool {
 
 // ---- Options ----
 
-// A variant is a set of options, and the entry point that is called with them.
+// A variant is a set of options and the entry point to call with them.
 type variant struct {
 	RMSProp
 	by entryPoint
@@ -239,8 +236,7 @@ func (v variant) generic(d tensorData) {
 	d.generic(&k)
 }
 
-// rounded returns the coefficients of a step that is the given one, of a gradient that
-// is also multiplied by factor.
+// rounded returns the coefficients of the given step, whose gradient is multiplied by factor.
 func (o *RMSProp) rounded(factor float64, step int) (k coeffs) {
 	k.round(o, factor, step)
 	return k
@@ -264,7 +260,7 @@ var usual = RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7}
 // everything has all arrays, and options whose steps need all of them.
 var everything = RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-7, Momentum: 0.9, Centered: true, WeightDecay: 0.01, ClipValue: 0.5}
 
-// numbers are the usual ones and each extreme.
+// numbers has the usual hyperparameters and each extreme.
 var numbers = []RMSProp{
 	usual,
 	{LR: 0.01, Rho: 0.99, Eps: 1e-8},
@@ -282,8 +278,8 @@ var numbers = []RMSProp{
 	{LR: 0.1, Rho: 0.9, Eps: math.MaxFloat32},
 }
 
-// variants are Update with all numbers, then all optionSets. The first is Update with the
-// usual numbers.
+// variants has Update with all numbers, then all optionSets. The first is Update with the usual
+// numbers.
 var variants = func() (all []variant) {
 	for _, o := range numbers {
 		all = append(all, variant{o, byUpdate})
@@ -294,8 +290,8 @@ var variants = func() (all []variant) {
 	return all
 }()
 
-// factors are the options, each with its levels, the first of which is off.
-// Those that need or exclude one another are one factor.
+// factors lists the options with their levels, the first of which is off. Options that need or
+// exclude each other are one factor.
 var factors = func() [][]func(o *RMSProp) {
 	levels := []func(o *RMSProp){}
 	for _, h := range numbers {
@@ -420,7 +416,7 @@ func TestOptionSets(t *testing.T) {
 
 var seedFlag = flag.Uint64("seed", 0, "of the tests' random numbers; 0: another one in each run")
 
-// seed is the run's.
+// seed is the seed of the run.
 var seed = sync.OnceValue(func() uint64 {
 	if *seedFlag != 0 {
 		return *seedFlag
@@ -428,8 +424,8 @@ var seed = sync.OnceValue(func() uint64 {
 	return uint64(time.Now().UnixNano())
 })
 
-// random returns random numbers that differ from run to run, and from stream to
-// stream. A test that fails tells the seed with which it does so again.
+// random returns random numbers that differ from run to run and from stream to stream. A test
+// that fails reports the seed that repeats the failure.
 func random(t testing.TB, stream int) generator {
 	t.Helper()
 	t.Cleanup(func() {
@@ -438,12 +434,12 @@ func random(t testing.TB, stream int) generator {
 		}
 	})
 	r := generator(seed() + uint64(stream))
-	r = generator(r.next()) // streams are not each other, some numbers later
+	r = generator(r.next()) // no stream is a later part of another
 	return r
 }
 
-// generator is SplitMix64 (Steele, Lea, Flood, 2014): integers alone, so that
-// it gives the same numbers everywhere.
+// generator is SplitMix64 (Steele, Lea, Flood, 2014). It uses only integers, so it gives the
+// same numbers everywhere.
 type generator uint64
 
 func (r *generator) next() uint64 {
@@ -456,16 +452,15 @@ func (r *generator) next() uint64 {
 
 func (r *generator) intn(n int) int { return int(r.next() % uint64(n)) }
 
-// symmetric is uniform in [-1, 1), a multiple of 2^-23.
+// symmetric returns a multiple of 2^-23, uniform in [-1, 1).
 func (r *generator) symmetric() float32 { return float32(int32(r.next()>>40)-1<<23) * 0x1p-23 }
 
-// bits are any: each pattern is equally likely.
+// bits returns any float32: each bit pattern is equally likely.
 func (r *generator) bits() float32 { return math.Float32frombits(uint32(r.next())) }
 
 func (r *generator) special() float32 { return specials[r.intn(len(specials))] }
 
-// specials are the values at which something changes, their neighbours, and
-// some between.
+// specials lists the values at which something changes, their neighbors, and some between.
 var specials = func() []float32 {
 	values := []float32{0, 0x1p-149, 5.6e-45, 1e-40, 1e-30, 1e-20, 1e-7, 0.1, 1, 1.5, 3, 1e10, 1e30, inf}
 	for _, v := range []float32{minNormal, minRoot, 0x1p64, 0x1p-100, math.MaxFloat32} {
@@ -482,7 +477,7 @@ var specials = func() []float32 {
 
 var inf, nan = float32(math.Inf(1)), float32(math.NaN())
 
-// ordinary fills slices as they look in training: theta around 1, gradients of
+// ordinary fills slices as in training: theta around 1, gradients of
 // 2^-20 to 1, every seventh element dead, s of the gradients' square.
 func (r *generator) ordinary(theta, grad, s []float32) {
 	for i := range theta {
@@ -497,7 +492,7 @@ func (r *generator) ordinary(theta, grad, s []float32) {
 	}
 }
 
-// training fills d as in training: m within what s allows, b of any sign.
+// training fills d as in training: m is at most the root of s, b has any sign.
 func (r *generator) training(d tensorData) {
 	r.ordinary(d.theta, d.grad, d.s)
 	for i := range d.m {
@@ -508,7 +503,7 @@ func (r *generator) training(d tensorData) {
 	}
 }
 
-// put puts values of a kind into an element of each slice that d has.
+// put sets an element of each slice of d to a value of a kind.
 func (d tensorData) put(i int, value func() float32) {
 	for _, x := range d.all() {
 		if x != nil {
@@ -517,10 +512,9 @@ func (d tensorData) put(i int, value func() float32) {
 	}
 }
 
-// values are elements of all kinds that may make a difference: as in training, of
-// special values, of any bits, and on both sides of where gradients and means begin
-// to count. Of the plain formula there are all special values with all others, in
-// short tests a seventh of them.
+// values returns elements of all kinds that may matter: as in training, special values, any
+// bits, and both sides of the thresholds of gradients and means. For the plain formula it has
+// every special value with every other; short tests use a seventh of them.
 func (r *generator) values(o *RMSProp) tensorData {
 	const each = 2000
 	theta, grad, s := atThresholds(o)
@@ -548,8 +542,8 @@ func (r *generator) values(o *RMSProp) tensorData {
 	return d
 }
 
-// atThresholds are gradients and means on either side of where they begin to
-// count, every one with every other.
+// atThresholds returns gradients and means on either side of their thresholds, every one with
+// every other.
 func atThresholds(o *RMSProp) (theta, grad, s []float32) {
 	k := o.rounded(1, 1)
 	around := func(x float32) []float32 {
@@ -565,16 +559,16 @@ func atThresholds(o *RMSProp) (theta, grad, s []float32) {
 	return theta, grad, s
 }
 
-// ---- What the library of a Go later than 1.24 has, the oldest that the module asks for ----
+// ---- From the libraries of newer versions than Go 1.24, the oldest that the module supports ----
 
-// errorAs is errors.AsType of Go 1.26: the first E that err holds, and whether
-// there is one.
+// errorAs is errors.AsType of Go 1.26: it returns the first E in err, and reports whether there
+// is one.
 func errorAs[E error](err error) (found E, ok bool) {
 	ok = errors.As(err, &found)
 	return found, ok
 }
 
-// waitGroup has the method Go of Go 1.25: f in a goroutine that is waited for.
+// waitGroup has the method Go of Go 1.25, which runs f in a goroutine to wait for.
 type waitGroup struct{ sync.WaitGroup }
 
 func (wg *waitGroup) Go(f func()) {

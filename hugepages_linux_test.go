@@ -31,7 +31,7 @@ func hugeBytes(t *testing.T, p *float32) int {
 			return kilobytes << 10
 		}
 	}
-	t.Skip("smaps does not tell of huge pages here")
+	t.Skip("smaps does not show huge pages here")
 	return 0
 }
 
@@ -66,7 +66,7 @@ func TestAdviseHugePages(t *testing.T) {
 
 	t.Run("before first touch", func(t *testing.T) {
 		x := mapped(t, n)
-		if err := AdviseHugePages(nil, make([]float32, 1000), x); err != nil { // also behind small ones
+		if err := AdviseHugePages(nil, make([]float32, 1000), x); err != nil { // also after small ones
 			t.Fatal(err)
 		}
 		touch(x)
@@ -119,7 +119,7 @@ func TestHugePagesInside(t *testing.T) {
 	}
 }
 
-// What the system says is handed on: here that there is no memory.
+// AdviseHugePages returns the system's error, here that there is no memory.
 func TestAdviseHugePagesFails(t *testing.T) {
 	const n = 2 << 20
 	memory, err := unix.Mmap(-1, 0, 4*n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)

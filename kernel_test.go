@@ -14,8 +14,8 @@ import (
 
 // ---- Bits ----
 
-// The generic code against the definition, of which every other implementation is
-// compared with the generic code.
+// The generic code against the definition. Every other implementation is compared with the
+// generic code.
 func TestDefinition(t *testing.T) {
 	r := random(t, 1)
 	for _, v := range variants {
@@ -42,7 +42,7 @@ func TestDefinition(t *testing.T) {
 	}
 }
 
-// Long enough that values of each kind meet in every lane and in every block.
+// Long enough for values of each kind in every lane and every block.
 func TestValues(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		r := random(t, 13)
@@ -56,8 +56,8 @@ func TestValues(t *testing.T) {
 	})
 }
 
-// Every length of a few blocks and what is left of them, and some that are
-// prefetched for or cut into chunks, at any offset from a vector's boundary.
+// Every length of a few blocks and a tail, and some lengths with prefetching or several chunks,
+// at any offset from a vector's boundary.
 func TestAgainstGeneric(t *testing.T) {
 	const longest = 3*chunk + 17
 	var arenas [slicesPerTensor]arena
@@ -152,8 +152,7 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
-// On ordinary data the input rules change nothing: this is the formula as it
-// is published.
+// On ordinary data the rules for tiny inputs change nothing: this is the published formula.
 func TestTextbookFormula(t *testing.T) {
 	r := random(t, 2)
 	forEachISA(t, func(t *testing.T) {
@@ -173,7 +172,7 @@ func TestTextbookFormula(t *testing.T) {
 	})
 }
 
-// Hyperparameters are rounded once, 1 - rho after the subtraction.
+// Hyperparameters are rounded once; 1 - rho is rounded after the subtraction.
 func TestFloatTypes(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		theta64, s64, grad := []float32{1, 2}, []float32{0.5, 0}, []float32{0.1, -3}
@@ -198,8 +197,8 @@ func TestFloatTypes(t *testing.T) {
 
 var updateGolden = flag.Bool("update", false, "rewrite testdata/golden.txt from the generic code")
 
-// goldenSums computes steps, with new gradients in each, and returns a line for each
-// variant: the hash of theta, s, m and b in the end.
+// goldenSums computes steps with new gradients in each. It returns a line for each variant, with
+// the hash of theta, s, m and b after the last step.
 func goldenSums() string {
 	golden := []variant{{usual, byUpdate}}
 	for i, o := range []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax()} {
@@ -265,15 +264,15 @@ func TestGolden(t *testing.T) {
 
 // ---- Extreme coefficients ----
 
-// combinations calls f with coefficients for each combination of options, numbers
-// changing from one to the next: also such as RMSProp does not allow.
+// combinations calls f with coefficients for each combination of options, including ones that
+// RMSProp does not allow. The numbers change from one to the next.
 func combinations(r *generator, f func(k *coeffs)) {
 	one := func(x ...float32) float32 { return x[r.intn(len(x))] }
 	for options := range uint32(2 * optionDecoupled) { // the others follow from the numbers
 		h := numbers[r.intn(len(numbers))]
 		k := h.rounded(1, 1)
 		k.options = options | optionEpsInside
-		if r.intn(4) == 0 { // on either side of where software takes roots
+		if r.intn(4) == 0 { // on either side of the smallest root in software
 			k.eps = one(0x1p-100, math.Nextafter32(0x1p-100, 0), 0x1p-125)
 		}
 		if r.intn(2) == 0 {
@@ -299,7 +298,7 @@ func combinations(r *generator, f func(k *coeffs)) {
 	}
 }
 
-// arrays are the sets of arrays that a step may need, and options that do.
+// arrays lists the sets of arrays that a step may need, with options that need them.
 var arrays = []struct {
 	name string
 	RMSProp
@@ -322,7 +321,7 @@ func (r *generator) extreme(n int, o *RMSProp) tensorData {
 			d.put(i, r.special)
 		case 3: // any bits
 			d.put(i, r.bits)
-		case 4: // live, with so small a mean that its root cannot be taken in software
+		case 4: // live, with a mean too small for a root in software
 			d.grad[i] = 0x1p-63 * (1.5 + r.symmetric())
 			d.s[i] = 0x1p-126 * (1.5 + r.symmetric())
 		case 5: // a variance near 0 and on either side of it
@@ -347,7 +346,7 @@ func TestExtremes(t *testing.T) {
 			for n := range longest + 2 {
 				if n > longest {
 					n = many
-				} else if testing.Short() && n > 20 && n%11 != 0 { // tails of some lengths will do
+				} else if testing.Short() && n > 20 && n%11 != 0 { // some lengths of tails are enough
 					continue
 				}
 				combinations(&r, func(k *coeffs) {
@@ -366,8 +365,8 @@ func TestExtremes(t *testing.T) {
 	})
 }
 
-// Where nothing comes in any more, no mean and no buffer stays subnormal, and
-// theta keeps its value unless decay or momentum moves it.
+// After the gradients end, no mean and no buffer stays subnormal, and theta keeps its value
+// unless decay or momentum moves it.
 func TestDead(t *testing.T) {
 	values := []float32{0, 0x1p-149, -0x1p-149, 1e-40, -1e-40, math.Nextafter32(minNormal, 0), -math.Nextafter32(minNormal, 0)}
 	forEachISA(t, func(t *testing.T) {
@@ -423,7 +422,7 @@ func TestNegativeVariance(t *testing.T) {
 	})
 }
 
-// Neutral options have the bits of those without.
+// Neutral options change no bit.
 func TestNeutralOptions(t *testing.T) {
 	r := random(t, 27)
 	for _, o := range optionSets {

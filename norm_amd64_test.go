@@ -4,7 +4,7 @@ package kernel
 
 import "testing"
 
-// Whether the AVX2 kernel trials for subnormal numbers depends on the CPU.
+// The AVX2 kernel checks for subnormal numbers on some CPUs only.
 func init() {
 	looksForSubnormals = func() bool { return subnormalAssist }
 	otherSum["avx2"] = func(t testing.TB) {

@@ -12,8 +12,8 @@ import (
 	"unsafe"
 )
 
-// forEachSum is forEachISA, with every way besides in which an implementation
-// adds squares on some CPUs.
+// forEachSum is forEachISA, and also runs f with the code that an implementation uses on other
+// CPUs.
 func forEachSum(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	forEachISA(t, func(t *testing.T) {
@@ -27,14 +27,14 @@ func forEachSum(t *testing.T, f func(t *testing.T)) {
 	})
 }
 
-// otherSum makes an implementation, by its name, add squares in the other way
-// until the end of the test.
+// otherSum makes the named implementation add squares in its other way until the end of the
+// test.
 var otherSum = map[string]func(t testing.TB){}
 
-// looksForSubnormals reports whether the AVX2 kernel does.
+// looksForSubnormals reports whether the AVX2 kernel checks for subnormal numbers.
 var looksForSubnormals = func() bool { return false }
 
-// sameSum compares bits, and NaNs as a class.
+// sameSum compares bits. All NaNs are equal.
 func sameSum(a, b float64) bool {
 	return math.Float64bits(a) == math.Float64bits(b) || a != a && b != b
 }
@@ -46,7 +46,7 @@ func requireSum(t testing.TB, what string, got, want float64) {
 	}
 }
 
-// genericSum is SumSquares in the generic code, whichever is in use.
+// genericSum is SumSquares in the generic code.
 func genericSum(x []float32) float64 {
 	sum := 0.0
 	for block := range slices.Chunk(x, normBlock) {
@@ -55,7 +55,7 @@ func genericSum(x []float32) float64 {
 	return sum
 }
 
-// genericBlock is the sum of a block's squares in Go.
+// genericBlock returns the sum of a block's squares, computed in Go.
 func genericBlock(x []float32) float64 {
 	var lanes [normLanes]float64
 	addSquaresGeneric(&lanes, x)
@@ -112,8 +112,8 @@ var sumKinds = []struct {
 	}},
 }
 
-// sumDefinition is the definition once more, in another way: exact squares and
-// additions that round to 53 bits, in math/big, whose exponents have no bounds.
+// sumDefinition computes the sum in another way: with exact squares, and additions that round to
+// 53 bits, in math/big, whose exponents have no bounds.
 func sumDefinition(x []float32) float64 {
 	rounded := func() *big.Float { return new(big.Float).SetPrec(53).SetMode(big.ToNearestEven) }
 	total := rounded()
@@ -162,12 +162,33 @@ func TestSumSquaresDefinition(t *testing.T) {
 	})
 }
 
-// The order of the additions shows where some of them lose a 1: 2^54 + 1 and
-// 2^54 + 2 round to 2^54, 2^54 + 3 to 2^54 + 4.
+// Squares are added to what the lanes hold.
+func TestAddSquares(t *testing.T) {
+	x := make([]float32, 3*normLanes)
+	r := random(t, 37)
+	sumKinds[0].fill(&r, x)
+	forEachSum(t, func(t *testing.T) {
+		var lanes, want [normLanes]float64
+		for i := range lanes {
+			lanes[i] = float64(i + 1)
+		}
+		want = lanes
+		if done := addSquares(&lanes, x, len(x)); done == 0 && ISA() == "generic" {
+			t.Skip("Go adds all of them")
+		}
+		addSquaresGeneric(&want, x)
+		if lanes != want {
+			t.Errorf("%v, want %v", lanes, want)
+		}
+	})
+}
+
+// The order of the additions shows in the ones that are lost: 2^54 + 1 and 2^54 + 2 round to
+// 2^54, and 2^54 + 3 to 2^54 + 4.
 func TestSumSquaresOrder(t *testing.T) {
 	const great, lost, kept = 0x1p27, 0x1p54, 0x1p54 + 4
 	tests := []struct {
-		ones []int // where ones are; great is the first element
+		ones []int // indices of ones; great is the first element
 		want float64
 	}{
 		{[]int{16, 32, 48}, lost},         // in great's lane
@@ -198,9 +219,9 @@ func TestSumSquaresOrder(t *testing.T) {
 	})
 }
 
-// The sum is as near to the true one as its additions allow: each is off by at
-// most 2^-53 of itself, and a square goes through 256 in its lane, 4 between lanes
-// and one for each block.
+// The sum is as near to the true sum as its additions allow. Each of them is off by at most
+// 2^-53 of its result, and a square goes through 256 additions in its lane, 4 between lanes and
+// one for each block.
 func TestSumSquaresAccuracy(t *testing.T) {
 	const n = 20*normBlock + 1234
 	r := random(t, 32)
@@ -249,7 +270,7 @@ func TestSumSquaresAgainstGeneric(t *testing.T) {
 			for i := range offsets {
 				offset := (first + i) % 16
 				placed := memory[offset:][:16+n+16]
-				for i := range 16 { // whatever is read beside x makes the sum NaN
+				for i := range 16 { // reading beside x makes the sum NaN
 					placed[i], placed[16+n+i] = nan, nan
 				}
 				placed = placed[16 : 16+n : 16+n]
@@ -285,8 +306,7 @@ func TestSumSquaresSpecials(t *testing.T) {
 	})
 }
 
-// Workers that share a slice, cut between blocks anywhere, make the bits of one
-// call.
+// Workers that divide a slice between any two blocks get the bits of one call.
 func TestBlockSums(t *testing.T) {
 	forEachSum(t, func(t *testing.T) {
 		r := random(t, 34)
@@ -310,14 +330,14 @@ func TestBlockSums(t *testing.T) {
 				}
 				requireSum(t, fmt.Sprintf("%d elements, %d workers", n, workers), sum, SumSquares(x))
 				if sums[blocks] != canary {
-					t.Fatalf("%d elements: a sum behind the last was written", n)
+					t.Fatalf("%d elements: wrote a sum after the last one", n)
 				}
 			}
 		}
 	})
 }
 
-// One slice may be read by many, whichever implementation each finds in use.
+// Many goroutines may read one slice, with any implementations.
 func TestSumSquaresConcurrent(t *testing.T) {
 	const n = 5*normBlock + 77
 	x := make([]float32, n)
@@ -362,10 +382,9 @@ func TestSumSquaresGolden(t *testing.T) {
 	})
 }
 
-// FuzzSumSquares compares every implementation with the generic code, bit for
-// bit, NaNs as a class, in one call and in two parts cut between blocks. The
-// elements are data's, 4 bytes each, little-endian, again and again up to the
-// length.
+// FuzzSumSquares compares every implementation with the generic code, bit for bit, except that
+// all NaNs count as equal, in one call and in two parts. The elements are those of data, 4 bytes
+// each, little-endian, repeated up to the length.
 func FuzzSumSquares(f *testing.F) {
 	for i, n := range []uint16{0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 4095, 4096, 4097, 8192, 12300} {
 		r := generator(i)
@@ -410,7 +429,7 @@ func FuzzSumSquares(f *testing.F) {
 
 var sumSizes = []int{1, 16, 100, 1 << 10, 4 << 10, 32 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20}
 
-// sumData is ordinary gradients, on huge pages where there are any.
+// sumData returns ordinary gradients, on huge pages if there are any.
 func sumData(b *testing.B, n int) []float32 {
 	x := make([]float32, n)
 	if err := AdviseHugePages(x); err != nil {
@@ -439,9 +458,9 @@ func BenchmarkSumSquares(b *testing.B) {
 	}
 }
 
-// BenchmarkSumSquaresRead is what there is to reach: the same slices only read,
-// by a loop over 64-bit words, and by the standard library's search for a byte
-// that is not there, which is in assembly on some architectures.
+// BenchmarkSumSquaresRead measures the limit: it only reads the same slices, with a loop over
+// 64-bit words, and with the standard library's search for a byte that is missing, which is in
+// assembly on some architectures.
 func BenchmarkSumSquaresRead(b *testing.B) {
 	for _, n := range sumSizes {
 		x := sumData(b, n)
@@ -477,9 +496,8 @@ func BenchmarkSumSquaresRead(b *testing.B) {
 	}
 }
 
-// BenchmarkSumSquaresData has a subnormal number in one of so many elements. Some
-// CPUs may take long to convert one; the AVX2 kernel trials for them there, and is
-// measured here both ways.
+// BenchmarkSumSquaresData has a subnormal number in one of that many elements. Some CPUs are slow
+// to convert one. On those the AVX2 kernel checks for them. This measures it both ways.
 func BenchmarkSumSquaresData(b *testing.B) {
 	const n = 32 << 10
 	for _, every := range []int{0, 1, 100, 10_000} {

@@ -82,7 +82,7 @@ type Optimizer struct {
 	// the cache. A skipped step does so as well.
 	ZeroGrad bool
 
-	self      *Optimizer // tells a copy from the original
+	self      *Optimizer // distinguishes a copy from the original
 	stepping  atomic.Bool
 	places    places
 	partition partition
@@ -201,8 +201,8 @@ func (o *Optimizer) enter() *ArgumentError {
 	return nil
 }
 
-// leave ends a step. What is known about the tensors holds if the step was taken: it may
-// have panicked before all of it was worked out.
+// leave ends a step. The places of the tensors are valid only if the step finished: it may
+// have panicked while it learned them.
 func (o *Optimizer) leave() {
 	o.places.known = o.places.known && o.task.done
 	o.task.end()
@@ -219,10 +219,10 @@ func (p *Param) options(o *Optimizer) *RMSProp {
 	return &o.Options
 }
 
-// name is what errors call tensor i.
+// name returns the name of tensor i in errors.
 func (p *Param) name(i int) string { return cmp.Or(p.Name, fmt.Sprintf("params[%d]", i)) }
 
-// check checks everything but where the slices lie, and divides the tensors into
+// check checks everything except the places of the slices, and divides the tensors into
 // groups. It reports whether the slices of all tensors but some gradients, those in
 // places.moved, lie where they did, and whether states are missing.
 func (o *Optimizer) check(params []Param) (same, missing bool, wrong *ArgumentError) {
@@ -299,11 +299,11 @@ func (o *Optimizer) join(options *RMSProp, noDecay bool, lrScale float64, steps 
 	return nil
 }
 
-// checkOptions checks options that are an Optimizer's or a tensor's own.
+// checkOptions checks the options of an Optimizer or of a tensor.
 func checkOptions(options *RMSProp) *ArgumentError {
 	wrong := options.check(nil)
 	if options.Rho == 0 && options.Eps == 0 {
-		wrong = wrong.addNumber("Rho", 0, "a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone")
+		wrong = wrong.addNumber("Rho", 0, "a number such as 0.9, or else an Eps above 0: with neither, a step is LR in the direction of the gradient's sign")
 	}
 	if options.LossScale != 0 {
 		wrong = wrong.addNumber("LossScale", options.LossScale, "0, and the Optimizer's LossScale, which all tensors have")
@@ -349,8 +349,8 @@ func (o *Optimizer) overlaps(wrong *ArgumentError, params []Param) *ArgumentErro
 	})
 }
 
-// makeStates allocates the missing states. A tensor without a gradient gets an
-// empty one, so that a slice of all states can be saved.
+// makeStates allocates the missing states. A tensor without a gradient gets an empty one,
+// so that all states can be saved in a slice.
 func (o *Optimizer) makeStates(params []Param) {
 	missing, elements := 0, 0
 	for i := range params {
@@ -378,12 +378,12 @@ func (o *Optimizer) makeStates(params []Param) {
 		}
 	}
 	if o.places.newStates = made; len(made) > 0 {
-		o.places.learn(params) // which does not fail: new memory overlaps nothing
+		o.places.learn(params) // never fails: new memory overlaps nothing
 	}
 }
 
-// divide divides the work. Of the tensors that are where they were, only the rows
-// of tables are divided again.
+// divide divides the work. If the tensors did not move, it divides only the rows of tables
+// again.
 func (o *Optimizer) divide(same bool) {
 	p := &o.partition
 	workers := cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
@@ -396,10 +396,10 @@ func (o *Optimizer) divide(same bool) {
 	}
 }
 
-// useful is how many workers the step is worth.
+// useful returns how many workers the step is worth.
 func (o *Optimizer) useful() int { return min(o.partition.workers, 1+o.task.active/share) }
 
-// runPieces takes the step on a unit of work.
+// runPieces runs the step on a unit of work.
 func (o *Optimizer) runPieces(unit int) {
 	for _, piece := range o.partition.unit(unit) {
 		o.task.run(piece, o.places.elements, o.ZeroGrad)

@@ -14,12 +14,12 @@ import (
 	"weak"
 )
 
-// tensorSizes are tensors of every kind: none, small, in the middle of a cache
-// line, long enough to be cut.
+// tensorSizes has tensors of every kind: empty, small, ending within a cache line, long enough to
+// be divided.
 var tensorSizes = []int{1, 0, 100, 17, 3*chunk + 5, 16, 1, 1, 1, 2000, 15, 31, smallestUnit, 20_011}
 
-// newTensors returns tensors of those sizes: each for itself, or with all theta
-// in one slice and all else in another, in which they share cache lines.
+// newTensors returns tensors of those sizes. They have slices of their own, or share one slice for
+// all thetas and another one for everything else, with shared cache lines.
 func newTensors(r *generator, o *RMSProp, sizes []int, together bool) []tensorData {
 	total := 0
 	for _, n := range sizes {
@@ -66,7 +66,7 @@ func withGOMAXPROCS(t *testing.T, n int) {
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 }
 
-// mustStep takes a step that must not be wrong.
+// mustStep runs a step that must succeed.
 func mustStep(t testing.TB, p *Optimizer, params []Param) Report {
 	t.Helper()
 	report, err := p.Step(params)
@@ -76,7 +76,7 @@ func mustStep(t testing.TB, p *Optimizer, params []Param) Report {
 	return report
 }
 
-// However the work is divided, the bits are those of Update on each tensor.
+// For any division of the work, the bits are those of Update on each tensor.
 func TestOptimizer(t *testing.T) {
 	sets := optionSets
 	if testing.Short() {
@@ -124,9 +124,9 @@ func TestOptimizer(t *testing.T) {
 	})
 }
 
-// ---- A step, the plain way ----
+// ---- A step by the plain method ----
 
-// plainGradient is the gradient of a tensor, of a table with each row once.
+// plainGradient returns the gradient of a tensor; of a table, with each row once.
 func (p *Param) plainGradient() (grad []float32, rows []int) {
 	if p.Width == 0 || p.Grad == nil {
 		return p.Grad, nil
@@ -134,7 +134,7 @@ func (p *Param) plainGradient() (grad []float32, rows []int) {
 	return CoalesceRows(p.Grad, p.Rows, p.Width)
 }
 
-// plainNorm is the norm of all gradients by the words of its contract.
+// plainNorm returns the norm of all gradients by the letter of its contract.
 func plainNorm(o *Optimizer, params []Param) float64 {
 	total := 0.0
 	for _, param := range params {
@@ -159,7 +159,7 @@ func plainNorm(o *Optimizer, params []Param) float64 {
 	return math.Sqrt(total)
 }
 
-// plainOptions are those by which a tensor takes its steps.
+// plainOptions returns the options of a tensor's steps.
 func plainOptions(o *Optimizer, p *Param) RMSProp {
 	r := *p.options(o)
 	if p.NoDecay {
@@ -172,7 +172,7 @@ func plainOptions(o *Optimizer, p *Param) RMSProp {
 	return r
 }
 
-// plainStep is what Step does, as a loop over RMSProp.Update, without any check.
+// plainStep does what Step does, as a loop over RMSProp.Update, without any check.
 func plainStep(o *Optimizer, params []Param) (report Report) {
 	factor := 1.0
 	if o.ClipNorm != 0 || o.SkipNonFinite {
@@ -229,7 +229,7 @@ func plainStep(o *Optimizer, params []Param) (report Report) {
 	return report
 }
 
-// cloneParams copies all that a step reads and writes, and keeps which of it is nil.
+// cloneParams copies everything that a step reads and writes. What is nil stays nil.
 func cloneParams(params []Param) []Param {
 	clones := slices.Clone(params)
 	for i := range clones {
@@ -242,7 +242,7 @@ func cloneParams(params []Param) []Param {
 	return clones
 }
 
-// requireSameParams compares all bits, and where there is a state or a gradient.
+// requireSameParams compares all bits, and which states and gradients exist.
 func requireSameParams(t testing.TB, where any, got, want []Param) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -277,11 +277,11 @@ type script struct {
 	made   map[uintptr]madeState // by address of Theta
 }
 
-// madeState is of a Theta of n elements whose state the last step has made, and so
-// many steps before it.
+// A madeState belongs to a Theta of n elements whose state the last step allocated, and that many
+// steps before it.
 type madeState struct{ n, times int }
 
-// newScript begins with a few tensors.
+// newScript returns a script with a few tensors.
 func newScript(choose func(n int) int) *script {
 	s := &script{choose: choose, random: 77}
 	s.p.Options = s.options()
@@ -299,8 +299,7 @@ func (s *script) fill(x []float32) []float32 {
 	return x
 }
 
-// options draws any options but Centered and FirstMoment, which the states of a tensor are
-// made for.
+// options draws any options except Centered and FirstMoment, which must fit the states.
 func (s *script) options() RMSProp {
 	o := []RMSProp{Keras(), PyTorch(), TensorFlow(), Optax(), Gorgonia(), GoMLX()}[s.choose(6)]
 	o.EpsHat = s.choose(4) == 0
@@ -313,7 +312,7 @@ func (s *script) options() RMSProp {
 	return o
 }
 
-// withMeanGrad draws one of those, or none.
+// withMeanGrad draws one of these two, or none.
 func (s *script) withMeanGrad(o *RMSProp) {
 	switch s.choose(4) {
 	case 0, 1:
@@ -467,8 +466,7 @@ func (s *script) change() {
 	}
 }
 
-// spoil makes one thing wrong and returns what puts it right. It does not
-// touch an element.
+// spoil makes one thing wrong and returns a function that repairs it. It changes no element.
 func (s *script) spoil() (restore func()) {
 	if len(s.params) == 0 {
 		return nil
@@ -544,7 +542,7 @@ func (s *script) spoil() (restore func()) {
 	return restore
 }
 
-// step takes a step both ways and compares.
+// step runs a step in both ways and compares them.
 func (s *script) step(t testing.TB, where any) {
 	t.Helper()
 	if restore := s.spoil(); s.choose(3) == 0 && restore != nil {
@@ -558,7 +556,7 @@ func (s *script) step(t testing.TB, where any) {
 	} else if restore != nil {
 		restore()
 	}
-	// A state that is thrown away as soon as it was made, twice, is missed.
+	// A state that is dropped right after it was allocated, twice, is missed.
 	again := false
 	for i := range s.params {
 		p := &s.params[i]
@@ -588,7 +586,7 @@ func (s *script) step(t testing.TB, where any) {
 			s.made[address(p.Theta)] = m
 		}
 	}
-	want := cloneParams(s.params) // in which shared gradients are copied twice
+	want := cloneParams(s.params) // copies shared gradients twice
 	wantReport := plainStep(&s.p, want)
 	report, err := s.p.Step(s.params)
 	if err != nil {
@@ -597,7 +595,7 @@ func (s *script) step(t testing.TB, where any) {
 	if math.Float64bits(report.Norm) != math.Float64bits(wantReport.Norm) && report.Norm == report.Norm || report.Skipped != wantReport.Skipped || report.NonFinite != wantReport.NonFinite {
 		t.Fatalf("%v: %+v, want %+v", where, report, wantReport)
 	}
-	if report.Skipped { // states are made all the same
+	if report.Skipped { // states are allocated nevertheless
 		for i := range want {
 			if s.params[i].State == nil && want[i].State != nil {
 				t.Fatalf("%v: tensor %d: no state", where, i)
@@ -627,8 +625,8 @@ func TestOptimizerScripts(t *testing.T) {
 	})
 }
 
-// FuzzStep has the bytes choose what changes before each step. Step is compared with a loop
-// over RMSProp.Update, and must report whatever is wrong.
+// FuzzStep lets the bytes choose what changes before each step. It compares Step with a loop over
+// RMSProp.Update. Step must report whatever is wrong.
 func FuzzStep(f *testing.F) {
 	for seed := range 8 {
 		r := generator(seed)
@@ -656,7 +654,7 @@ func FuzzStep(f *testing.F) {
 
 // ---- Errors ----
 
-// requireStepError wants an *ArgumentError of these lines, and nothing written.
+// requireStepError requires an *ArgumentError of these lines, and that nothing is written.
 func requireStepError(t *testing.T, opt *Optimizer, params []Param, want ...string) {
 	t.Helper()
 	before := cloneParams(params)
@@ -744,7 +742,7 @@ func TestOptimizerErrors(t *testing.T) {
 			[]string{overlap("params[0].Theta", "params[1].Grad", 8), overlap("params[0].Theta", "params[1].Theta", 20)}},
 		{func(p *Optimizer, params []Param) { params[1].Grad = at(81) },
 			[]string{overlap("params[2].State.MomentumBuffer", "params[1].Grad", 4)}},
-		// Behind one that is longer than what lies between.
+		// After one that is longer than the distance between the two.
 		{func(p *Optimizer, params []Param) {
 			params[0] = Param{Theta: memory[:40], Grad: make([]float32, 40)}
 			params[1].Theta, params[1].Grad, params[1].State = memory[1:2], memory[20:21], &State{MeanSquare: memory[2:3], MomentumBuffer: memory[39:40]}
@@ -756,7 +754,7 @@ func TestOptimizerErrors(t *testing.T) {
 			[]string{overlap("params[2].Grad", "params[1].Grad", 4), overlap("params[1].Grad", "params[2].State.MeanSquare", 36)}},
 	}
 	for i, test := range tests {
-		// By an Optimizer that has seen nothing, and by one that knows the tensors.
+		// By a new Optimizer, and by one that knows the tensors.
 		for _, known := range []bool{false, true} {
 			opt, params := &Optimizer{Options: Keras(), Workers: 2}, good()
 			opt.Options.Momentum = 0.9
@@ -771,7 +769,7 @@ func TestOptimizerErrors(t *testing.T) {
 			test.change(opt, params)
 			requireStepError(t, opt, params, test.want...)
 
-			// It goes on as if nothing had been.
+			// It goes on as if nothing happened.
 			opt.Options, opt.Workers, opt.ClipNorm, opt.ZeroGrad = Keras(), 1, 0, false
 			params = good()
 			params[2].State = &State{MeanSquare: at(70)}
@@ -784,7 +782,7 @@ func TestOptimizerErrors(t *testing.T) {
 }
 
 func TestOptimizerEmpty(t *testing.T) {
-	shared := new(State) // which is no overlap: it has no elements
+	shared := new(State) // no overlap, because it has no elements
 	for _, params := range [][]Param{nil, {{}}, {{}, {Theta: []float32{}}}, {{State: shared}, {State: shared}}} {
 		for _, workers := range []int{0, 1, 4} {
 			for _, everything := range []bool{false, true} {
@@ -817,7 +815,7 @@ func TestOptimizerEmpty(t *testing.T) {
 	mustStep(t, opt, nil)
 }
 
-// A slice that Step was lent can be collected once its owner lets go of it.
+// Step keeps no slice: one can be collected once its owner drops it.
 func TestOptimizerKeepsNothing(t *testing.T) {
 	opt := &Optimizer{Options: Keras(), ClipNorm: 1, ZeroGrad: true, Workers: 2}
 	opt.Options.Momentum = 0.9
@@ -835,7 +833,7 @@ func TestOptimizerKeepsNothing(t *testing.T) {
 		return lent
 	}
 	lent := lend()
-	for range 20 { // until the goroutines are gone, too
+	for range 20 { // until the goroutines have also ended
 		runtime.GC()
 		time.Sleep(time.Millisecond)
 	}
@@ -881,7 +879,7 @@ func TestOptimizerNorm(t *testing.T) {
 	}
 	opt := &Optimizer{Options: Keras()}
 	if report := mustStep(t, opt, paramsOf(tensors, always)); report.Norm != 0 {
-		t.Errorf("norm %v, which nobody has asked for", report.Norm)
+		t.Errorf("norm %v without ClipNorm and SkipNonFinite, want 0", report.Norm)
 	}
 	// Of one element it is exact.
 	opt.ClipNorm, opt.LossScale = math.Inf(1), 3
@@ -892,7 +890,7 @@ func TestOptimizerNorm(t *testing.T) {
 	}
 }
 
-// Whichever element of whichever tensor it is, with any number of workers.
+// For any element of any tensor, with any number of workers.
 func TestOptimizerSkips(t *testing.T) {
 	const n = share + 10 // enough for two workers
 	for _, test := range []struct {
@@ -942,7 +940,7 @@ func TestOptimizerSkips(t *testing.T) {
 	}
 }
 
-// The report names the first tensor that is not finite, whichever it is.
+// The report names the first tensor that is not finite.
 func TestOptimizerNonFinite(t *testing.T) {
 	opt := &Optimizer{Options: Keras(), SkipNonFinite: true}
 	params := []Param{{Theta: []float32{1}, Grad: []float32{nan}}, {Name: "frozen", Theta: []float32{1}},
@@ -960,7 +958,7 @@ func TestOptimizerNonFinite(t *testing.T) {
 	}
 }
 
-// Against torch.nn.utils.clip_grad_norm_ and then each framework's formula, in float64.
+// Against torch.nn.utils.clip_grad_norm_ followed by each framework's formula, in float64.
 func TestOptimizerClipNormParity(t *testing.T) {
 	const steps, clip, bound = 50, 0.5, 2.0
 	sizes := []int{7, 64, 1}
@@ -1020,7 +1018,7 @@ func TestOptimizerClipNormParity(t *testing.T) {
 	}
 }
 
-// A factor of 0 leaves nothing of the gradient, rather than all of it.
+// A factor of 0 makes the gradient 0 instead of leaving it as it is.
 func TestOptimizerClipsToNothing(t *testing.T) {
 	opt := &Optimizer{Options: Keras(), ClipNorm: 1e-300}
 	params := []Param{{Theta: []float32{1}, Grad: []float32{5}}}
@@ -1032,8 +1030,8 @@ func TestOptimizerClipsToNothing(t *testing.T) {
 
 // ---- What differs between tensors ----
 
-// A Param that is made again in each step loses its State. The first two times that
-// may be on purpose.
+// A Param that is made again in each step loses its State. The first two times it may be on
+// purpose.
 func TestOptimizerParamInLoop(t *testing.T) {
 	theta, other := []float32{1, 2}, []float32{3}
 	opt := &Optimizer{Options: Keras()}
@@ -1054,13 +1052,13 @@ func TestOptimizerParamInLoop(t *testing.T) {
 		params[i].State = opt.Options.NewState(len(params[i].Theta))
 	}
 	mustStep(t, opt, params)
-	params[0].State = nil // begins again on purpose
+	params[0].State = nil // a new start on purpose
 	mustStep(t, opt, params)
 	mustStep(t, opt, params)
 	params[0].State = nil
 	mustStep(t, opt, params)
 
-	memory := make([]float32, 5) // of which a tensor takes more each time
+	memory := make([]float32, 5) // a tensor uses more of it each time
 	for n := range memory {
 		mustStep(t, opt, []Param{{Theta: memory[:n+1], Grad: make([]float32, n+1)}})
 	}
@@ -1100,7 +1098,7 @@ func TestOptimizerRelativeOptions(t *testing.T) {
 		{func() { opt.Options.LossScale = 2 }, "Options.LossScale = 2, want 0, and the Optimizer's LossScale, which all tensors have"},
 		{func() { own.LossScale = 3 }, "params[4].Options.LossScale = 3, want 0, and the Optimizer's LossScale, which all tensors have"},
 		{func() { opt.Options.Rho, opt.Options.Eps = 0, 0 },
-			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, steps are by the gradient's sign alone"},
+			"Options.Rho = 0, want a number such as 0.9, or else an Eps above 0: with neither, a step is LR in the direction of the gradient's sign"},
 		{func() { opt.Options.LR = -1 }, "Options.LR = -1" + wantRate}, // and not LRScale
 		{func() { params[1].LRScale = -0.5 }, "params[1].LRScale = -0.5, want a number above 0, or 0 for 1"},
 		{func() { params[1].LRScale = math.NaN() }, "params[1].LRScale = NaN, want a number above 0, or 0 for 1"},
@@ -1117,8 +1115,7 @@ func TestOptimizerRelativeOptions(t *testing.T) {
 
 // ---- Rows ----
 
-// Rows in a step are those of CoalesceRows and UpdateRows, with any number of
-// workers.
+// Rows in a step have the bits of CoalesceRows and UpdateRows, with any number of workers.
 func TestOptimizerRows(t *testing.T) {
 	const n, width = 3000, 40
 	forEachISA(t, func(t *testing.T) {
@@ -1199,7 +1196,7 @@ func TestOptimizerOneStepAtATime(t *testing.T) {
 	mustStep(t, opt, params)
 	run := opt.runUnit
 	others := []Param{{Theta: []float32{1}, Grad: []float32{1}}}
-	opt.runUnit = func(unit int) { // a step in a step, as from another goroutine
+	opt.runUnit = func(unit int) { // a step within a step, as from another goroutine
 		requireStepError(t, opt, others, "Optimizer = in a step, want one step at a time")
 		run(unit)
 	}
@@ -1216,7 +1213,7 @@ func TestOptimizerOneStepAtATime(t *testing.T) {
 	mustStep(t, opt, params)
 }
 
-// Of steps from many goroutines each is taken, or refused without a trace.
+// Each of many concurrent steps is either run or refused without any effect.
 func TestOptimizerConcurrentSteps(t *testing.T) {
 	opt := &Optimizer{Options: Keras(), Workers: 2, ClipNorm: 1}
 	params := []Param{{Theta: make([]float32, 2*share), Grad: make([]float32, 2*share)}}

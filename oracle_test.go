@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// The frameworks themselves, run by a Python that has them:
+// The frameworks themselves, in a Python that has them:
 //
 //	PYTHON=python3 go test -tags oracle -run OracleFrameworks .
 //
-// Whichever of them that Python lacks is skipped.
+// A framework that this Python lacks is skipped.
 
-// oracles are the frameworks and what each is asked for: its preset with every
-// combination of these options. A coarse one has Rho and 1-Rho^t in float32, so that it divides
-// by a number which is off by up to 2^-24/(1-Rho) of itself.
+// oracles lists the frameworks, their presets and their options; every combination of these is
+// compared. A coarse framework computes Rho and 1-Rho^t in float32, so it divides by a number that is
+// off by up to 2^-24/(1-Rho) of itself.
 var oracles = []struct {
 	name    string
 	preset  RMSProp
@@ -72,8 +72,8 @@ var oracles = []struct {
 		func(o *RMSProp) { o.InitialMeanSquare = 0.5 },
 		func(o *RMSProp) { o.EpsOutside = true },
 	}, false},
-	// Not centered: the corrected means of few steps cancel, and what is left is
-	// mostly what each has rounded.
+	// Not centered: the corrected means of few steps cancel, and mostly rounding errors
+	// remain.
 	{"Optax", RMSProp{LR: 0.001, Rho: 0.9, Eps: 1e-8, BiasCorrection: true}, []func(o *RMSProp){
 		func(o *RMSProp) { o.Momentum = 0.9 },
 		func(o *RMSProp) { o.Momentum, o.Nesterov = 0.9, true },
@@ -81,21 +81,21 @@ var oracles = []struct {
 	}, false},
 }
 
-// An answer is what testdata/oracle.py writes.
+// An answer is the output of testdata/oracle.py.
 type answer struct {
 	Missing string
 	Version string
 	Cases   []struct {
 		Thetas [][]float64          // after each step
-		State  map[string][]float64 // s, m and b at the end, where the framework shows them
+		State  map[string][]float64 // s, m and b at the end, if the framework shows them
 	}
 }
 
-// TestOracleFrameworks takes 100 steps with each framework, and the same with
-// an RMSProp. After step n no number may be further from the framework's than
-// maxUnits*(n+1) units in the last place of the largest magnitude that it has
-// had, besides what a coarse framework is off by: both round, each in its own order, and
-// PyTorch's first step is large against theta. NumPy's have to be the same bits, those of Update.
+// TestOracleFrameworks runs 100 steps with each framework and the same steps with an RMSProp. After
+// step n no number may differ from the framework's by more than maxUnits*(n+1) units in the last
+// place of its largest magnitude so far, besides the error of a coarse framework. Both round, each in
+// its own order, and PyTorch's first step is large compared with theta. NumPy's must have the bits
+// of Update.
 func TestOracleFrameworks(t *testing.T) {
 	const n, steps, maxUnits = 64, 100, 3.0
 	python := cmp.Or(os.Getenv("PYTHON"), "python3")
@@ -136,14 +136,14 @@ func TestOracleFrameworks(t *testing.T) {
 			if len(a.Cases) != len(cases) {
 				t.Fatalf("answers to %d cases, want %d", len(a.Cases), len(cases))
 			}
-			exact := f.name == "NumPy" // whose published code has Update's operations and order
+			exact := f.name == "NumPy" // the published code has Update's operations in Update's order
 			worst := map[string]units{}
 			for i, o := range cases {
 				got, st := append([]float32(nil), theta...), o.NewState(n)
 				if len(a.Cases[i].Thetas) != steps {
 					t.Fatalf("%+v: %d steps, want %d", o, len(a.Cases[i].Thetas), steps)
 				}
-				var coarse [n]float64 // how far theta may be off because the framework is coarse
+				var coarse [n]float64 // the error of theta because the framework is coarse
 				requireNear := func(step int, name string, got []float32, want, largest []float64) {
 					if len(want) != n {
 						t.Fatalf("%+v: step %d: %d elements of %s, want %d", o, step, len(want), name, n)
@@ -174,7 +174,7 @@ func TestOracleFrameworks(t *testing.T) {
 					for j := range got {
 						moved := math.Abs(float64(got[j]) - float64(before[j]))
 						largest[0][j] = max(largest[0][j], math.Abs(float64(before[j])), moved)
-						if f.coarse { // the root halves it
+						if f.coarse { // the root halves the error
 							coarse[j] += moved * 0x1p-25 / (1 - o.Rho)
 						}
 						for k, x := range [][]float32{st.MeanSquare, st.MeanGrad, st.MomentumBuffer} {
@@ -192,7 +192,7 @@ func TestOracleFrameworks(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%s %s, %d sets of options, at most so many units a step off: %v", f.name, a.Version, len(cases), worst)
+			t.Logf("%s %s, %d sets of options, largest difference in units per step: %v", f.name, a.Version, len(cases), worst)
 		})
 	}
 }
@@ -202,7 +202,7 @@ type units float64
 
 func (u units) String() string { return fmt.Sprintf("%.2f", float64(u)) }
 
-// oracleCases are the preset with none, some and all of the options.
+// oracleCases returns the preset with none, some and all of the options.
 func oracleCases(preset RMSProp, options []func(o *RMSProp)) []RMSProp {
 	var all []RMSProp
 	for set := range 1 << len(options) {
@@ -217,7 +217,7 @@ func oracleCases(preset RMSProp, options []func(o *RMSProp)) []RMSProp {
 	return all
 }
 
-// ask has the script answer a question with a framework.
+// ask runs the script with a question for a framework.
 func ask(t *testing.T, python, framework string, question any) answer {
 	t.Helper()
 	input, err := json.Marshal(question)

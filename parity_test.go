@@ -10,9 +10,8 @@ import (
 
 // ---- Numbers that the frameworks publish ----
 
-// published is a case of testdata/published.json. grad is either the same
-// multiple of theta in each step, or grads has one a step, the last of which
-// stays.
+// A published is a case of testdata/published.json. Either grad is the same multiple of theta in each
+// step, or grads has one for each step, the last of which stays.
 type published struct {
 	Name, Preset string
 	Centered     bool
@@ -30,8 +29,8 @@ type published struct {
 	Grads [][]float32
 
 	Steps  [][]float64 // theta after each step,
-	Each   []float64   `json:"each_step_all_elements"` // or that of all elements,
-	After  int         // or only after so many steps:
+	Each   []float64   `json:"each_step_all_elements"` // or the value of all elements,
+	After  int         // or only after that many steps:
 	Want   []float64
 	WantS  []float64 `json:"want_s"`
 	WantM  []float64 `json:"want_m"`
@@ -63,7 +62,7 @@ func (c *published) options() RMSProp {
 	return o
 }
 
-// state returns the state that the case begins with.
+// state returns the initial state of the case.
 func (c *published) state(o *RMSProp) *State {
 	st := o.NewState(len(c.Theta))
 	if st.Step = c.From; c.From > 0 {
@@ -75,7 +74,7 @@ func (c *published) state(o *RMSProp) *State {
 	return st
 }
 
-// correction is what a mean is divided by after so many steps.
+// correction returns the number that a mean is divided by after that many steps.
 func correction(o *RMSProp, rho float64, steps int) float64 {
 	if !o.BiasCorrection {
 		return 1
@@ -83,7 +82,7 @@ func correction(o *RMSProp, rho float64, steps int) float64 {
 	return 1 - math.Pow(rho, float64(steps))
 }
 
-// want returns theta, s and m after a step, nil where they are not known.
+// want returns theta, s and m after a step, or nil for what is unknown.
 func (c *published) want(step int) (theta, s, m []float64) {
 	if step == c.After {
 		theta, s, m = c.Want, c.WantS, c.WantM
@@ -159,17 +158,16 @@ func TestPublished(t *testing.T) {
 
 // ---- The frameworks' formulas, in float64 ----
 
-// reference is one element of a framework's optimizer in float64, with the
-// numbers as float64. Where the framework corrects the bias, s and m are the
-// corrected means, and nu and mu those before.
+// A reference is one element of a framework's optimizer in float64. If the framework corrects the
+// bias, s and m are the corrected means, and nu and mu the means before the correction.
 type reference struct {
 	theta, s, m, b float64
 	nu, mu         float64
 	step           int
 }
 
-// A framework's step, in its own order and without the input rules, which
-// ordinary data does not meet. Each returns how far it moved theta.
+// A framework's step, in its own order, without the rules for tiny inputs, which ordinary data never
+// needs. Each returns how far it moved theta.
 var frameworks = []struct {
 	name   string
 	preset RMSProp
@@ -277,7 +275,7 @@ var frameworks = []struct {
 	},
 	{
 		name: "Gorgonia's Adam", preset: Adam(), l2: true, uncentered: true, unbuffered: true,
-		// solvers.go, AdamSolver.Step, where l2reg is WeightDecay
+		// solvers.go, AdamSolver.Step; l2reg is WeightDecay
 		step: func(x *reference, g float64, o *RMSProp) float64 {
 			x.average(g+o.WeightDecay*x.theta, o)
 			update := -o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
@@ -312,7 +310,7 @@ var frameworks = []struct {
 	},
 	{
 		name: "Gorgonia", preset: Gorgonia(), decoupled: true, uncentered: true, unbuffered: true,
-		// solvers.go, RMSPropSolver.Step, where l2reg is LR*WeightDecay
+		// solvers.go, RMSPropSolver.Step; l2reg is LR*WeightDecay
 		step: func(x *reference, g float64, o *RMSProp) float64 {
 			before := x.theta
 			x.theta -= o.LR * o.WeightDecay * x.theta
@@ -341,7 +339,7 @@ var frameworks = []struct {
 	},
 }
 
-// average takes g into the means, as optax and GoMLX do.
+// average adds g to the means, as optax and GoMLX do.
 func (x *reference) average(g float64, o *RMSProp) {
 	x.step++
 	first := o.Rho
@@ -357,7 +355,7 @@ func (x *reference) average(g float64, o *RMSProp) {
 	}
 }
 
-// adamStep is the rest of PyTorch's Adam after the decay.
+// adamStep computes PyTorch's Adam after the decay.
 func adamStep(x *reference, g float64, o *RMSProp) float64 {
 	x.average(g, o)
 	step := o.LR * x.m / (math.Sqrt(x.s) + o.Eps)
@@ -390,13 +388,13 @@ func optaxStep(x *reference, g float64, o *RMSProp) float64 {
 	return update
 }
 
-// ulp is a unit in the last place of a float32 of x's magnitude.
+// ulp returns a unit in the last place of a float32 of x's magnitude.
 func ulp(x float64) float64 {
 	_, exponent := math.Frexp(x)
 	return math.Ldexp(1, exponent-24)
 }
 
-// allOptions yields every set of options there is, without the numbers.
+// allOptions yields every set of options, without the numbers.
 func allOptions(yield func(o RMSProp) bool) {
 	options := factors[1:]
 	total := 1
@@ -415,15 +413,13 @@ func allOptions(yield func(o RMSProp) bool) {
 	}
 }
 
-// Over 100 steps on random gradients, no number drifts from the framework's
-// formula by more than 2 units in the last place a step. Both go their own
-// way, they are not set equal after each step: after step n they may differ by
-// 2*(n+1) units. The one step more is for the first steps, which may be as
-// large as theta, so that each of some ten roundings in them counts in full.
+// Over 100 steps on random gradients, no number drifts from the framework's formula by more than 2
+// units in the last place per step. The two are not set equal after each step, so after step n they
+// may differ by 2*(n+1) units. The additional step is for the first steps: they may be as large as
+// theta, so each of some ten roundings in them counts in full.
 //
-// The unit is that of the largest magnitude so far of the number itself and of
-// the terms that it is a sum of: where theta passes zero, or a gradient and
-// its decay cancel, what those were rounded to remains.
+// The unit belongs to the largest magnitude so far of the number and of the terms of its sum: if theta
+// passes zero, or a gradient and its decay cancel, their rounding errors remain.
 func TestParityWithFormulas(t *testing.T) {
 	const n, steps, bound = 64, 100, 2.0
 	forEachISA(t, func(t *testing.T) {
@@ -462,7 +458,7 @@ func TestParityWithFormulas(t *testing.T) {
 					for i := range refs {
 						x := &refs[i]
 						g := float64(d.grad[i])
-						if scale != 0 { // a framework's caller does that, in float32
+						if scale != 0 { // the caller of a framework does that, in float32
 							g = float64(float32(g * float64(float32(1/scale))))
 						}
 						if o.ClipValue != 0 {
@@ -487,8 +483,8 @@ func TestParityWithFormulas(t *testing.T) {
 							terms = [5]float64{max(terms[0], o.LR*moved), 0, c * sum * sum, cm * sum, moved}
 						}
 						for j, want := range [...]float64{x.theta, 0, x.s, x.m, x.b} {
-							// The corrected means of few steps cancel in s - m², and what is
-							// left is mostly what each has rounded: there only the means.
+							// The corrected means of few steps cancel in s - m², and mostly
+							// rounding errors remain: compare only the means.
 							cancels := o.Centered && o.BiasCorrection && (j == 0 || j == 4)
 							if *d.at(j) == nil || j == 1 || cancels {
 								continue

@@ -5,7 +5,7 @@ type partition struct {
 	pieces []piece
 	ends   []int // of each unit, in pieces
 
-	workers int // how many the units are for
+	workers int // that the units are for
 	dense   struct{ pieces, units int }
 }
 
@@ -28,8 +28,8 @@ const (
 	blocksPerUnit  = largestUnit / normBlock
 )
 
-// share is how many elements are worth a goroutine: starting one and waiting for it
-// takes a few µs.
+// share is the number of elements that are worth a goroutine. Starting one and waiting for
+// it takes a few µs.
 const share = 16 << 10
 
 func unitSize(total, workers int) int {
@@ -39,7 +39,7 @@ func unitSize(total, workers int) int {
 	return min(max(total/workers/unitsPerWorker, smallestUnit), largestUnit)
 }
 
-// units returns how many there are.
+// units returns the number of units.
 func (p *partition) units() int { return len(p.ends) }
 
 // unit returns the pieces of unit i.
@@ -52,8 +52,8 @@ func (p *partition) unit(i int) []piece {
 }
 
 // divide divides the tensors, in their order in memory, into units of at least size
-// elements, the last one aside. It cuts where a cache line of theta begins, so that
-// tensors that share a line get the same worker. A table, whose rows differ from step
+// elements, except the last one. It divides a tensor only at the start of a cache line of
+// theta, so tensors that share a line get the same worker. A table, whose rows differ from step
 // to step, gets an empty piece here.
 func (p *partition) divide(params []Param, order []int32, size int) {
 	p.pieces, p.ends = p.pieces[:0], p.ends[:0]

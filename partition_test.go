@@ -2,8 +2,8 @@ package kernel
 
 import "testing"
 
-// No cache line of the thetas and of the states that Step makes is
-// written by two units of work, wherever the thetas lie.
+// Two units of work never write to the same cache line of the thetas or of the states that Step
+// allocates, wherever the thetas lie.
 func TestPartitionCacheLines(t *testing.T) {
 	r := random(t, 23)
 	rounds := 200
@@ -72,8 +72,8 @@ func TestPartitionCacheLines(t *testing.T) {
 	}
 }
 
-// The last unit of work is short against all the others, and there are units
-// for all, of one large tensor as of many small ones.
+// The last unit of work is small compared with all others, and there are units for all workers,
+// for one large tensor and for many small ones.
 func TestPartitionUnits(t *testing.T) {
 	for _, test := range []struct{ tensors, size, workers, least, most int }{
 		{1, 8 << 20, 2, 128, 128}, {1, 4 << 20, 2, 64, 64}, {1, 4 << 20, 1, 1, 1}, {10_000, 100, 2, 60, 64}, {10_000, 100, 8, 200, 256},

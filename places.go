@@ -16,12 +16,12 @@ type places struct {
 	gradsApart bool
 	order      []int32 // indices in params by address of theta, those without elements at the end
 	elements   int     // of all Thetas whose gradients are whole
-	moved      []int32 // indices in params of the gradients that are not where they were
+	moved      []int32 // indices in params of the gradients that moved
 
 	newStates []newState // of the last step, sorted by theta
 }
 
-// A place is where a tensor lies. The addresses of empty slices are 0.
+// A place has the addresses of a tensor's slices, 0 for empty ones.
 type place struct {
 	theta, grad, s, m, b uintptr
 	n                    int
@@ -39,11 +39,11 @@ func placeOf(p *Param) place {
 	return k
 }
 
-// A newState is a state that a step made.
+// A newState is a state that a step allocated.
 type newState struct {
 	theta uintptr
 	n     int
-	again bool // the step before made one for the same Theta
+	again bool // the step before also allocated one for this Theta
 }
 
 // address returns the address of x's first element, or 0 if x is empty.
@@ -54,7 +54,7 @@ func address(x []float32) uintptr {
 	return uintptr(unsafe.Pointer(unsafe.SliceData(x)))
 }
 
-// matches reports whether the tensor is where it was, its gradient aside.
+// matches reports whether the tensor lies where it did, apart from its gradient.
 func (k *place) matches(p *Param) bool {
 	if len(p.Theta) != k.n || address(p.Theta) != k.theta || (p.Width != 0) != (k.rows >= 0) {
 		return false
@@ -67,7 +67,7 @@ func (k *place) matches(p *Param) bool {
 }
 
 // apart reports whether no written slice overlaps another one. If same is true, only
-// the gradients in moved have changed.
+// the gradients in moved changed.
 func (p *places) apart(params []Param, same, zeroGrad bool) bool {
 	if same {
 		p.known = p.follow(params)
@@ -115,7 +115,7 @@ func (p *places) learn(params []Param) bool {
 	return true
 }
 
-// follow does the same if only gradients have moved.
+// follow does the same if only gradients moved.
 func (p *places) follow(params []Param) bool {
 	for _, i := range p.moved {
 		grad := params[i].Grad
@@ -139,8 +139,8 @@ func (p *places) gradientsApart(params []Param) bool {
 	return p.gradsApart
 }
 
-// made reports whether the last step made a state for theta, and whether the step
-// before it did so as well.
+// made reports whether the last step allocated a state for theta, and whether the step
+// before it also did.
 func (p *places) made(theta []float32) (made, again bool) {
 	at, found := slices.BinarySearchFunc(p.newStates, address(theta), func(s newState, a uintptr) int { return cmp.Compare(s.theta, a) })
 	if !found || p.newStates[at].n != len(theta) {

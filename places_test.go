@@ -2,8 +2,8 @@ package kernel
 
 import "testing"
 
-// What a step has found out does not hold for tensors that lie elsewhere, even
-// where only one has moved into what belongs to another.
+// What a step learned does not hold for tensors that moved, even if only one moved into the
+// memory of another.
 func TestPlacesMovedIntoAnother(t *testing.T) {
 	newParams := func() []Param {
 		memory := make([]float32, 80)
@@ -38,7 +38,7 @@ func TestPlacesMovedIntoAnother(t *testing.T) {
 	}
 }
 
-// With ZeroGrad: a gradient that was away returns to where another is now.
+// With ZeroGrad, a gradient returns to a place that another one uses now.
 func TestPlacesGradientReturns(t *testing.T) {
 	a, b := []float32{1}, []float32{2}
 	params := []Param{{Theta: []float32{1}, Grad: a}, {Theta: []float32{1}, Grad: b}}
@@ -56,13 +56,13 @@ func TestPlacesGradientReturns(t *testing.T) {
 	}
 	params[0].Grad = b
 	mustStep(t, opt, params)
-	params[0].Theta, params[0].Grad = []float32{1}, a // the theta moves, too
+	params[0].Theta, params[0].Grad = []float32{1}, a // the theta also moves
 	if _, err := opt.Step(params); err == nil {
-		t.Error("no error for a shared gradient where a theta has moved")
+		t.Error("no error for a shared gradient after a theta moved")
 	}
 }
 
-// Tensors that grow where they lie may reach into another.
+// Tensors that grow in place may reach into another.
 func TestPlacesGrowIntoAnother(t *testing.T) {
 	memory := make([]float32, 40)
 	params := func(n int) []Param {
@@ -76,8 +76,8 @@ func TestPlacesGrowIntoAnother(t *testing.T) {
 	mustStep(t, opt, params(4))
 }
 
-// Memory that a state has left may be a gradient's, whether or not its tensor takes
-// part.
+// Memory that a state no longer uses may become a gradient's, with or without a gradient for the
+// state's tensor.
 func TestPlacesStateLeaves(t *testing.T) {
 	for _, idle := range []bool{false, true} {
 		s := make([]float32, 4)
@@ -97,8 +97,8 @@ func TestPlacesStateLeaves(t *testing.T) {
 	}
 }
 
-// A gradient whose address stays and whose length does not, as that of rows, may
-// reach into another slice.
+// A gradient that keeps its address and changes its length, as one of rows, may reach into
+// another slice.
 func TestPlacesGradientGrows(t *testing.T) {
 	memory := make([]float32, 20)
 	params := []Param{{Theta: memory[:4], Grad: memory[4:6], Width: 2, Rows: []int{1}}, {Theta: memory[8:10], Grad: make([]float32, 2)}}
@@ -110,12 +110,12 @@ func TestPlacesGradientGrows(t *testing.T) {
 	requireStepError(t, opt, params, "params[1].Theta overlaps params[0].Grad from byte 16 on, want memory of its own")
 }
 
-// Gradients that come and go, or move, do not have all the rest checked again.
+// If gradients come, go or move, everything else is not checked again.
 func TestPlacesAreRemembered(t *testing.T) {
 	opt := &Optimizer{Options: Keras()}
 	params := []Param{{Theta: []float32{1}, Grad: []float32{1}}, {Theta: []float32{1}, Grad: []float32{1}}}
 	mustStep(t, opt, params)
-	opt.places.written[0].slice += 1000 // a mark that learning all again would remove
+	opt.places.written[0].slice += 1000 // a mark, which learning the places again would remove
 	params[0].Grad = nil
 	mustStep(t, opt, params)
 	params[0].Grad = []float32{3}
@@ -139,8 +139,8 @@ func TestPlacesAreRemembered(t *testing.T) {
 	}
 }
 
-// A tensor whose gradient is whole in one step may have one of some rows in the
-// next, and again a whole one.
+// The gradient of a tensor may be whole in one step, have some rows in the next, and be whole
+// again.
 func TestPlacesWidthChanges(t *testing.T) {
 	const n = 2 * share
 	opt := &Optimizer{Options: Keras(), ClipNorm: 1, Workers: 2}

@@ -62,13 +62,13 @@ func atDistances(near ...plan) (all []plan) {
 	return all
 }
 
-// minTimed is the shortest length that is timed: for so many elements, reading the clock
-// costs little.
+// minTimed is the shortest length that is timed: compared with that many elements, reading
+// the clock costs little.
 const minTimed = 1 << 10
 
 const (
 	trials      = 12 // of each plan before one is chosen
-	trialsSteps = 5  // at least so many steps: the first one finds cold data
+	trialsSteps = 5  // the least number of steps: the first one finds cold data
 	trialsKept  = 64 // only the last ones decide: a long step has many
 )
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// forgetPlans has every class of lengths choose anew, and again after the test.
+// forgetPlans makes every class of lengths choose its plan again, now and after the test.
 func forgetPlans(t testing.TB) {
 	forget := func() {
 		tuners = [len(plans)][layouts][classes]tuner{}
@@ -33,8 +33,7 @@ func chosenISAs(t *testing.T, f func(t *testing.T, all []plan)) {
 	}
 }
 
-// A fakeClock is read before and after a chunk that is timed. cost is how long
-// the chunk of a turn takes.
+// A fakeClock is read before and after a timed chunk. cost returns the time of a turn's chunk.
 type fakeClock struct {
 	now, reads int64
 	cost       func(turn int) int64
@@ -52,17 +51,17 @@ func useClock(t testing.TB, cost func(turn int) int64) *fakeClock {
 	return f
 }
 
-// planAt is the plan whose turn it is: each once a round, each round beginning with
-// another.
+// planAt returns the plan of a turn: each plan once in a round, and each round begins with another
+// plan.
 func planAt(turn, plans int) int { return (turn + turn/plans) % plans }
 
-// step takes a step of n elements of any data.
+// step runs a step of n elements of any data.
 func step(n int) {
 	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
 	Update(theta, grad, s, usual.LR, usual.Rho, usual.Eps)
 }
 
-// Steps too short to be timed use what the shortest class has chosen.
+// Steps too short to be timed use the plan of the shortest class.
 func TestPlanOfShortSteps(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		last := len(all) - 1
@@ -88,7 +87,7 @@ func TestPlanOfShortSteps(t *testing.T) {
 	})
 }
 
-// Lengths that no memory holds have a class that chooses a plan.
+// Lengths beyond any memory have a class that chooses a plan.
 func TestPlanOfAnyLength(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		i, _ := selection()
@@ -101,7 +100,7 @@ func TestPlanOfAnyLength(t *testing.T) {
 	})
 }
 
-// Plans are compared by the time of an element, and a choice stays.
+// Plans are compared by their time for each element, and a choice stays.
 func TestPlanTimesElements(t *testing.T) {
 	all := []plan{{isaAVX2, 4, 0, 0, 0}, {isaAVX2, 2, 0, 0, 0}}
 	var tuner tuner
@@ -124,8 +123,8 @@ func TestPlanIsChosen(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		for want := range all {
 			forgetPlans(t)
-			// The one that is wanted is fast in four trials and slow in the others. Each
-			// of the others is faster in three trials.
+			// The wanted plan is fast in four trials and slow in the others. Each other plan is
+			// faster in three trials.
 			f := useClock(t, func(turn int) int64 {
 				round, plan := turn/len(all), planAt(turn, len(all))
 				switch {
@@ -166,7 +165,7 @@ func TestPlanIsChosen(t *testing.T) {
 	})
 }
 
-// Equal times leave the first plan, as on a clock too coarse to tell.
+// With equal times, as from a coarse clock, the first plan stays.
 func TestPlanTies(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		useClock(t, func(int) int64 { return 0 })
@@ -179,9 +178,8 @@ func TestPlanTies(t *testing.T) {
 	})
 }
 
-// A long call has many chunks, but one call's data may be colder than those of all
-// later ones. The chunk at the end, which is shorter, is not timed with it if
-// it is too short.
+// A long call has many chunks, but its data may be colder than those of all later calls. The
+// shorter chunk at the end is not timed if it is too short.
 func TestPlanTakesSteps(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		f := useClock(t, func(turn int) int64 { return int64(1 + planAt(turn, len(all))) })
@@ -201,7 +199,8 @@ func TestPlanTakesSteps(t *testing.T) {
 	})
 }
 
-// Each layout has its own choice, and Optimizer's pieces go by the whole step.
+// Each layout has its own choice, and the pieces of an Optimizer's step use the class of the whole
+// step.
 func TestPlanOfLayouts(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		f := useClock(t, func(turn int) int64 { return int64(100 - planAt(turn, len(all))) })
@@ -247,8 +246,8 @@ func TestPlanOfLayouts(t *testing.T) {
 	})
 }
 
-// A step that comes in many calls is one all the same: the first finds cold data,
-// however many tensors and chunks it has.
+// A step in many calls is one step: the first step finds cold data, however many tensors and
+// chunks it has.
 func TestPlanTakesOptimizersSteps(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		useClock(t, func(turn int) int64 { return 1 })
@@ -271,7 +270,7 @@ func TestPlanTakesOptimizersSteps(t *testing.T) {
 	})
 }
 
-// The last trials decide: those of the first step, whose data come from elsewhere, do not.
+// The last trials decide, not those of the first step, whose data are in memory.
 func TestPlanForgetsFirstTrials(t *testing.T) {
 	all := []plan{{isaAVX2, 4, 0, 0, 0}, {isaAVX2, 2, 0, 0, 0}}
 	var tuner tuner
@@ -297,8 +296,7 @@ func TestPlanForgetsFirstTrials(t *testing.T) {
 	}
 }
 
-// Callers at the same time choose together, and each step has the same bits while
-// they do.
+// Concurrent callers choose together, and each of their steps has the same bits.
 func TestPlanConcurrent(t *testing.T) {
 	chosenISAs(t, func(t *testing.T, all []plan) {
 		const n = minTimed + 77
@@ -419,7 +417,7 @@ func TestSelectionConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-// An implementation that is forced keeps to its own plans. By default a CPU with AVX-512
+// A forced implementation uses only its own plans. By default a CPU with AVX-512
 // also uses AVX2's.
 func TestPlansSpan(t *testing.T) {
 	keepSelection(t)
@@ -439,7 +437,7 @@ func TestPlansSpan(t *testing.T) {
 	}
 }
 
-// KERNEL_PLAN is asked for when a program starts: this test starts itself again.
+// KERNEL_PLAN is read when a program starts, so this test starts itself again.
 func TestPlanVariable(t *testing.T) {
 	const variable = "KERNEL_TEST_PLAN"
 	if os.Getenv(variable) != "" {

@@ -1,6 +1,6 @@
 //go:build !race
 
-// Here one goroutine trials at what another one writes.
+// The race detector would report these tests: one goroutine reads what another one writes.
 
 package kernel
 
@@ -13,9 +13,8 @@ import (
 	"unsafe"
 )
 
-// The world can be stopped in the middle of a long call: assembly is not
-// preempted, but between two chunks of it there is a stack check. Without, the
-// world would stop at the end of the call.
+// The world can stop in the middle of a long call: assembly cannot be preempted, but there is a
+// stack check between two chunks. Without it, the world would stop at the end of the call.
 func TestStopsBetweenChunks(t *testing.T) {
 	o := everything
 	o.WeightDecay = 1 // theta moves, whatever the gradient is
@@ -55,9 +54,9 @@ func TestStopsBetweenChunks(t *testing.T) {
 	})
 }
 
-// requireStops wants the world to stop in the middle of one of a few calls on n
-// elements. This goroutine must have a CPU while the call runs: where there are
-// too few, longer calls give it the chance.
+// requireStops requires the world to stop in the middle of one of a few calls on n elements. This
+// goroutine needs a CPU while the call runs; if there are too few, longer calls give it the
+// chance.
 func requireStops(t *testing.T, name string, stopsInTheMiddle func(n int) bool) {
 	t.Helper()
 	for n := 1 << 20; n <= 16<<20; n *= 2 {
@@ -70,8 +69,8 @@ func requireStops(t *testing.T, name string, stopsInTheMiddle func(n int) bool) 
 	t.Errorf("%s: the world never stopped in the middle of a call", name)
 }
 
-// stopsInTheMiddle stops the world once call has changed the word at first, and
-// tells whether the one at last had not changed then.
+// stopsInTheMiddle stops the world once call changed the word at first, and reports whether the
+// word at last was unchanged then.
 func stopsInTheMiddle(first, last unsafe.Pointer, call func()) bool {
 	load := func(p unsafe.Pointer) uint32 { return atomic.LoadUint32((*uint32)(p)) }
 	begin, end := load(first), load(last)
@@ -89,8 +88,8 @@ func stopsInTheMiddle(first, last unsafe.Pointer, call func()) bool {
 	return middle
 }
 
-// BenchmarkGCWait is how long the garbage collector waits for a step that takes
-// some 100 ms, and for nothing.
+// BenchmarkGCWait measures how long the garbage collector waits for a step of some 100 ms, and for
+// nothing.
 func BenchmarkGCWait(b *testing.B) {
 	measure := func(b *testing.B, beside func()) {
 		waits := gcWaits(max(b.N, 20), beside)
@@ -115,8 +114,8 @@ func BenchmarkGCWait(b *testing.B) {
 	}
 }
 
-// gcWaits returns how long each of n runs of the garbage collector takes while
-// another goroutine is in work.
+// gcWaits returns the time of each of n runs of the garbage collector while another goroutine runs
+// work.
 func gcWaits(n int, work func()) []time.Duration {
 	var stop atomic.Bool
 	done := make(chan struct{})

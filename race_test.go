@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// The race detector sees what the assembly reads and writes: this test starts
-// itself again and races there on purpose, by a slice that is shared, or an
-// element that is written while it is read.
+// The race detector sees what the assembly reads and writes. This test starts itself again and
+// races on purpose, with a shared slice or with an element that is written while it is read.
 func TestRaceIsReported(t *testing.T) {
 	const variable = "KERNEL_TEST_RACE"
 	const n = normBlock + 100

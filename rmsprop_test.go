@@ -20,7 +20,7 @@ func TestRMSPropValidate(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	tests := []struct {
 		change func(o *RMSProp)
-		want   string // "" where that is fine
+		want   string // "" if that is fine
 	}{
 		{func(o *RMSProp) { o.LR = nan }, "LR = NaN" + wantRate},
 		{func(o *RMSProp) { o.LR = -1 }, "LR = -1" + wantRate},
@@ -37,7 +37,7 @@ func TestRMSPropValidate(t *testing.T) {
 		{func(o *RMSProp) { o.Eps = nan }, "Eps = NaN" + wantFinite},
 		{func(o *RMSProp) { o.Eps = -1e-7 }, "Eps = -1e-07" + wantFinite},
 		{func(o *RMSProp) { o.Eps = inf }, "Eps = +Inf" + wantFinite},
-		{func(o *RMSProp) { o.Eps = math.Nextafter(0x1p128-0x1p103, 0) }, ""}, // rounds to the largest there is
+		{func(o *RMSProp) { o.Eps = math.Nextafter(0x1p128-0x1p103, 0) }, ""}, // rounds to the largest float32
 		{func(o *RMSProp) { o.Eps = 0x1p128 - 0x1p103 }, "Eps = 3.4028235677973366e+38" + wantFinite},
 		{func(o *RMSProp) { o.Momentum = nan }, "Momentum = NaN" + momentum},
 		{func(o *RMSProp) { o.Momentum = -0.1 }, "Momentum = -0.1" + momentum},
@@ -143,8 +143,8 @@ func TestRMSPropRhoAt(t *testing.T) {
 	}
 }
 
-// The first step forgets what was there, NaN too; a state that says it is
-// further does not. Steps are counted with and without.
+// The first step forgets the old means, NaN included. A state with a later Step does not. Steps are
+// counted with and without BiasCorrection.
 func TestRMSPropBiasCorrectionStart(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		o := Optax()
@@ -170,8 +170,8 @@ func TestRMSPropBiasCorrectionStart(t *testing.T) {
 	})
 }
 
-// With EpsHat, eps is divided by 1 - Rho^t, inside the root, or by the root of that,
-// outside, to 12 digits at any step.
+// With EpsHat, eps is divided by 1 - Rho^t inside the root, or by its root outside, to 12 digits at
+// any step.
 func TestRMSPropEpsHat(t *testing.T) {
 	for _, rho := range []float64{0, 0.5, 0.9, 0.999, 1 - 1e-6} {
 		power := big.NewFloat(1).SetPrec(200)

@@ -12,24 +12,24 @@ import (
 )
 
 // The square root in software, and with AVX-512 the quotient lr/d, equal the hardware's.
-// TestExhaustive and TestRates run the kernels on the very v = s + eps that they take the
-// root of. TestRootModel and TestQuotientModel show that the results do not depend on the
-// estimate that this CPU happens to make, TestQuotientExceptions which lr need care.
-// TestRootSpecials and TestRootNearItsEnd are about what lies outside of the range.
+// TestExhaustive and TestRates run the kernels on every v = s + eps. TestRootModel and
+// TestQuotientModel show that the results do not depend on this CPU's estimates.
+// TestQuotientExceptions shows which lr need hardware. TestRootSpecials and TestRootNearItsEnd
+// test values outside of the range.
 
 var exhaustive = flag.Bool("exhaustive", false, "check every float32, not a sample (a minute)")
 
-// rootsInSoftware reports whether the implementation in use has any.
+// rootsInSoftware reports whether the implementation in use computes roots in software.
 func rootsInSoftware() bool {
 	return slices.ContainsFunc(plansInUse(), func(p plan) bool { return p.roots > 0 })
 }
 
-// sqrt is the square root in hardware.
+// sqrt returns the square root, computed in hardware.
 func sqrt(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 
-// Every v that the software root is used for, from 2^-100 to the greatest
-// float32, goes through Update. Its root d is seen in the step lr/d: with rho
-// = 1, grad = 1 and theta = 0, theta becomes -lr/d.
+// Every v that the software root is used for, from 2^-100 to the greatest float32, goes through
+// Update. Its root d shows in the step lr/d: with rho = 1, grad = 1 and theta = 0, theta becomes
+// -lr/d.
 func TestExhaustive(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		if _, fixed := selection(); *exhaustive && plansInUse()[max(0, fixed)].ahead > 0 {
@@ -61,14 +61,14 @@ func TestExhaustive(t *testing.T) {
 	})
 }
 
-// A rootBatch is some consecutive v in a call of Update, whose roots lie so
-// close to each other that one lr keeps the steps of all of them apart.
+// A rootBatch is some consecutive v in a call of Update. Their roots are so close that one lr
+// keeps their steps apart.
 type rootBatch struct {
 	theta, grad, s, want []float32
 	bad                  func(v float32) bool // v to leave out
 }
 
-// binade checks all v in [2^e, 2^(e+1)), or one batch in so many.
+// binade checks all v in [2^e, 2^(e+1)), or one batch in that many.
 func (b *rootBatch) binade(t *testing.T, e int, share uint32) {
 	const longest = 1 << 14
 	first := math.Float32bits(float32(math.Ldexp(1, e)))
@@ -76,8 +76,8 @@ func (b *rootBatch) binade(t *testing.T, e int, share uint32) {
 		n := uint32(min(longest, 1<<23-done))
 		v := math.Float32frombits(first + done)
 		d := sqrt(v)
-		// lr/d just below a power of two has the finest steps there are. The quotients of
-		// neighbours differ while d² < lr, in units of d's exponent.
+		// lr/d has the finest steps just below a power of two. The quotients of neighbors
+		// differ while d² < lr, in units of d's exponent.
 		_, exponent := math.Frexp(float64(d))
 		unit := float32(math.Ldexp(1, exponent-1)) // d/unit is in [1, 2)
 		lr := math.Nextafter32(2*(d/unit), 0)
@@ -93,31 +93,30 @@ func (b *rootBatch) binade(t *testing.T, e int, share uint32) {
 	}
 }
 
-// check compares the steps of the n floats from the one with the given bits.
-// eps is a multiple of the last place of each of them, or they are of its last
-// place, so that v - eps is a float32 and s + eps is v again.
+// check compares the steps of n floats, from the one with the given bits on. eps is a multiple of
+// the last place of each, or each is a multiple of eps's last place. So v - eps is a float32, and
+// s + eps is v again.
 func (b *rootBatch) check(t *testing.T, bits uint32, n int, lr float32, eps float64) {
 	v := func(i int) float32 { return math.Float32frombits(bits + uint32(i)) }
 	b.want = b.want[:0]
 	for i := range n {
 		b.want = append(b.want, -(lr / sqrt(v(i))))
 	}
-	// Were a root one place off, or more, its step would differ.
+	// If a root were off by one place or more, its step would differ.
 	from, to := sqrt(v(0)), sqrt(v(n-1))
 	before := lr / math.Nextafter32(from, 0)
 	after := func(d float32) float32 { return math.Nextafter32(d, inf) }
 	for d := from; d <= after(to); d = after(d) {
 		q := lr / d
 		if q >= before {
-			t.Errorf("lr = %g does not tell a root of %g from the one below it", lr, d)
+			t.Errorf("lr = %g does not distinguish a root of %g from the one below it", lr, d)
 			return
 		}
 		before = q
 	}
 
-	// Whole blocks, so that none of the values is left for the code behind them.
-	// A block has some of its roots in hardware: the second time all values
-	// stand elsewhere in it.
+	// Whole blocks, so that no value goes to the code for the last elements. Some roots of a
+	// block are computed in hardware, so the values change places for a second run.
 	size := (n+63)/64*64 + 64
 	for _, shift := range []int{0, 24} {
 		b.theta = append(b.theta[:0], make([]float32, size)...)
@@ -146,9 +145,8 @@ func (b *rootBatch) check(t *testing.T, bits uint32, n int, lr float32, eps floa
 	}
 }
 
-// fma is x*y + z rounded once. In float64 the product is exact. The sum is
-// rounded to odd, its last bit set where anything was cut off, which leaves
-// the second rounding right (Boldo and Melquiond, Emulation of a FMA and
+// fma returns x*y + z, rounded once. In float64 the product is exact. The sum is rounded to odd:
+// its last bit is set if anything was cut off. Then the second rounding is right (Boldo and Melquiond, Emulation of a FMA and
 // correctly rounded sums: proved algorithms using rounding to odd, 2008).
 func fma(x, y, z float32) float32 {
 	p, z64 := float64(x)*float64(y), float64(z)
@@ -183,14 +181,14 @@ func TestFMA(t *testing.T) {
 	}
 }
 
-// rootModel is the kernels' square root of v in Go, from an estimate y of
-// 1/sqrt(v): the letters are those of registers_amd64.h.
+// rootModel is the kernels' square root of v in Go, from an estimate y of 1/sqrt(v). The letters
+// are those of registers_amd64.h.
 func rootModel(v, y float32, iterations int) float32 {
 	root, _ := rootAndHalf(v, y, iterations)
 	return root
 }
 
-// rootAndHalf also returns H, near 1/(2*sqrt(v)).
+// rootAndHalf returns the root and H, near 1/(2*sqrt(v)).
 func rootAndHalf(v, y float32, iterations int) (root, h float32) {
 	a, h := v*y, 0.5*y
 	for range iterations {
@@ -201,7 +199,7 @@ func rootAndHalf(v, y float32, iterations int) (root, h float32) {
 	return fma(d, h, a), h
 }
 
-// reciprocal returns 2d and what two refinements make of H: nearly 1/(2d).
+// reciprocal returns 2d, and H after two refinements, which is nearly 1/(2d).
 func reciprocal(d, h float32) (d2, refined float32) {
 	d2 = d + d
 	for range 2 {
@@ -211,7 +209,7 @@ func reciprocal(d, h float32) (d2, refined float32) {
 	return d2, h
 }
 
-// divide is the quotient lr/d in software, from the reciprocal of d2 = 2d.
+// divide returns the quotient lr/d, computed in software from the reciprocal of d2 = 2d.
 func divide(lr, d2, h float32) float32 {
 	lr2 := lr + lr
 	q := lr2 * h
@@ -224,12 +222,11 @@ func quotientModel(v, y, lr float32) float32 {
 	return divide(lr, d2, h)
 }
 
-// The manuals bound the estimates' relative error, and leave the table to each
-// CPU: VRSQRT14PS "less than 2^-14" (Intel 64 and IA-32 Architectures Software
+// The manuals bound the relative error of the estimates and leave the table to each CPU: VRSQRT14PS "less than 2^-14" (Intel 64 and IA-32 Architectures Software
 // Developer's Manual, volume 2), RSQRTPS at most 1.5 * 2^-12 (there, and in AMD64
-// Architecture Programmer's Manual, volume 4). So the root must be right for any
-// estimate within: here 17, from one bound to the other. [1, 4) stands for all v:
-// multiplied by a power of 4, every step of the root scales, and from 2^-100 up
+// Architecture Programmer's Manual, volume 4). So the root must be right for
+// any estimate within the bounds. This tries 17, from one bound to the other. [1, 4) stands for
+// all v: if v is multiplied by a power of 4, every step of the root scales, and from 2^-100 up
 // nothing is subnormal.
 func TestRootModel(t *testing.T) {
 	stride := uint32(1009)
@@ -267,7 +264,7 @@ func TestRootModel(t *testing.T) {
 			wg.Wait()
 		})
 	}
-	// From an estimate of 5 bits one iteration is not enough, and the model tells.
+	// With an estimate of 5 bits one iteration is not enough, and the model shows it.
 	wrong := 0
 	for v := float32(1); v < 2; v += 0x1p-7 {
 		if rootModel(v, float32(1/math.Sqrt(float64(v))*(1+0x1p-5)), 1) != sqrt(v) {
@@ -279,8 +276,8 @@ func TestRootModel(t *testing.T) {
 	}
 }
 
-// estimates yields 17 estimates of 1/sqrt(v), from one end of what the manual allows
-// VRSQRT14PS to the other.
+// estimates yields 17 estimates of 1/sqrt(v), from one bound of the manual for VRSQRT14PS to the
+// other.
 func estimates(v float32) iter.Seq[float32] {
 	return func(yield func(float32) bool) {
 		exact := 1 / math.Sqrt(float64(v))
@@ -297,9 +294,9 @@ const allOnes = 1<<23 - 1 // a mantissa
 func mantissa(x float32) uint32 { return math.Float32bits(x) & allOnes }
 
 // After the refinements H is 1/(2d), rounded, for any estimate that the manual allows,
-// unless d's mantissa is all ones. By Markstein's theorem (Computation of elementary
-// functions on the IBM RISC System/6000 processor, 1990) the quotient is then the rounded
-// one for every lr. Again [1, 4) stands for all v.
+// unless d's mantissa is all ones. By Markstein's theorem (Computation of elementary functions on
+// the IBM RISC System/6000 processor, 1990) the quotient is then correctly rounded for every lr.
+// Again [1, 4) stands for all v.
 func TestQuotientModel(t *testing.T) {
 	stride := uint32(1009)
 	if *exhaustive {
@@ -441,8 +438,8 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// Roots in software are wrong for some v not far below 2^-100. eps is what keeps v above
-// it: here eps and s are on both sides.
+// Roots in software are wrong for some v not far below 2^-100. eps keeps v above 2^-100. Here eps
+// and s are on both sides of it.
 func TestRootNearItsEnd(t *testing.T) {
 	n, epsilons := 1<<16, 20
 	if testing.Short() {
@@ -472,8 +469,8 @@ func TestRootNearItsEnd(t *testing.T) {
 	})
 }
 
-// A value that the software root must not or barely get, alone in each lane of
-// a block, among ordinary ones.
+// Values at the limits of the software root, each alone in each lane of a block among ordinary
+// values.
 func TestRootSpecials(t *testing.T) {
 	const n = 3 * 64
 	type element struct{ theta, grad, s float32 }
@@ -518,16 +515,14 @@ func TestRootSpecials(t *testing.T) {
 	})
 }
 
-// Bochs 2.7, which CI has AVX-512 from where the CPU has none, takes
-// VRSQRT14PS of 2, and of every other odd power of two, for that of the next
-// smaller even one: it is off by 41%, where Intel allows 2^-14. Of all other
-// numbers it is right. Roots in software of those v are wrong there, and nothing
-// can be said about the kernels by them.
+// Bochs 2.7, which CI uses if the CPU lacks AVX-512, computes VRSQRT14PS of 2, and of every other
+// odd power of two, as that of the next smaller even one. It is off by 41%; Intel allows 2^-14. All
+// other numbers are right. Roots in software of those v are wrong in Bochs and say nothing about the
+// kernels.
 
-// badEstimates tells which v the implementation in use takes the root of from an
-// estimate that is Bochs's fault: none on a CPU. It trials for what the kernels'
-// steps make of that very estimate (rootModel), so that no other mistake in the
-// root of 2 is taken for it.
+// badEstimates returns a function that reports whether the implementation in use computes the root
+// of v from one of Bochs's wrong estimates. On a CPU there are none. It compares the root of 2 with
+// the result for that estimate (rootModel), so it does not excuse any other mistake.
 func badEstimates(t testing.TB) func(v float32) bool {
 	t.Helper()
 	const n = 256
@@ -565,8 +560,8 @@ func TestOddPower(t *testing.T) {
 	}
 }
 
-// leaveOut copies what depends on the root, theta and b, from want to got where
-// bad is true of what the root is taken of. want is what k makes of its input.
+// leaveOut copies theta and b, which depend on the root, from want to got for each element whose
+// radicand is bad. want is the result of a step with k.
 func (got tensorData) leaveOut(bad func(v float32) bool, k *coeffs, want tensorData) {
 	for i, v := range want.s {
 		if m := want.m; m != nil {
@@ -575,7 +570,7 @@ func (got tensorData) leaveOut(bad func(v float32) bool, k *coeffs, want tensorD
 				v = 0
 			}
 		}
-		if !bad(v + k.eps) { // 0 where eps is outside the root
+		if !bad(v + k.eps) { // 0 if eps is outside the root
 			continue
 		}
 		got.theta[i] = want.theta[i]

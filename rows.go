@@ -69,7 +69,7 @@ func (t *table) neighbors(all *call, at, end int) call {
 	return all.part(first, at, min(stop, end)-at)
 }
 
-// part is x[start:end] of a slice that may be empty instead.
+// part returns x[start:end], or nil if x is empty.
 func part(x []float32, start, end int) []float32 {
 	if len(x) == 0 {
 		return nil
@@ -122,8 +122,7 @@ func CoalesceRows(grad []float32, rows []int, width int) (sums []float32, once [
 	return sums, once
 }
 
-// rowSums adds up rows that are listed twice, as CoalesceRows does. Its memory is
-// used again.
+// rowSums adds up rows that are listed twice, as CoalesceRows does. It reuses its memory.
 type rowSums struct {
 	place []int32 // of a row of the table in the sum, from 1; all 0 between calls
 	sums  []float32
@@ -181,7 +180,7 @@ func increasing(rows []int) bool {
 
 // ---- Checks ----
 
-// rowNames are what messages call the arguments of a step on rows.
+// rowNames are the names of the arguments of a step on rows in messages.
 type rowNames struct{ theta, grad, rows, width string }
 
 var (
@@ -221,8 +220,8 @@ func (e *ArgumentError) table(names *rowNames, n, gradient int, rows []int, widt
 	return e
 }
 
-// once checks that no row is listed twice, unless something is wrong already.
-// Sorted rows are looked at once.
+// once checks that no row is listed twice, unless something is already wrong. Sorted rows
+// need only one pass.
 func (e *ArgumentError) once(rows []int) *ArgumentError {
 	if e != nil || increasing(rows) {
 		return e
@@ -235,7 +234,7 @@ func (e *ArgumentError) once(rows []int) *ArgumentError {
 	for i, r := range rows {
 		bit := uint64(1) << (r % 64)
 		if seen[r/64]&bit != 0 {
-			return e.addf(fmt.Sprintf("rows[%d]", i), r, "each row once, which rows[%d] is already", slices.Index(rows, r))
+			return e.addf(fmt.Sprintf("rows[%d]", i), r, "each row once; rows[%d] already lists it", slices.Index(rows, r))
 		}
 		seen[r/64] |= bit
 	}

@@ -30,7 +30,7 @@ func TestRMSPropUpdateRows(t *testing.T) {
 	})
 }
 
-// Step counts the calls, also with BiasCorrection.
+// Step counts the calls, with and without BiasCorrection.
 func TestRMSPropUpdateRowsSteps(t *testing.T) {
 	o := GoMLX()
 	r := random(t, 19)
@@ -51,8 +51,8 @@ func TestRMSPropUpdateRowsSteps(t *testing.T) {
 	}
 }
 
-// Tables around the length at which the set of rows seen no longer is on the
-// stack, and one that is much longer; unsorted, with and without a row twice.
+// Tables around the length at which the set of listed rows no longer fits on the stack, and a much
+// longer one; unsorted, with and without a row that is listed twice.
 func TestRMSPropUpdateRowsLong(t *testing.T) {
 	for _, n := range []int{1 << 15, 1<<15 + 1, 1<<15 + 65, 100_003} {
 		o := PyTorch()
@@ -77,7 +77,7 @@ func TestRMSPropUpdateRowsLong(t *testing.T) {
 			replaced := rows[last]
 			rows[last] = row
 			err := recovered(func() { o.UpdateRows(d.theta, grad, d.state(), rows, 1) })
-			if want := fmt.Sprintf("kernel: rows[%d] = %d, want each row once, which rows[%d] is already", last, row, at); err == nil || err.Error() != want {
+			if want := fmt.Sprintf("kernel: rows[%d] = %d, want each row once; rows[%d] already lists it", last, row, at); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}
 			rows[last] = replaced
@@ -94,7 +94,7 @@ func TestCoalesceRows(t *testing.T) {
 		rows     []int
 		width    int
 		wantGrad []float32
-		wantRows []int // nil: what was given
+		wantRows []int // nil: the given rows
 	}{
 		{nil, nil, 3, nil, nil},
 		{[]float32{1, 2}, []int{5}, 2, []float32{1, 2}, nil},
@@ -103,7 +103,7 @@ func TestCoalesceRows(t *testing.T) {
 		{[]float32{1, 2, 3}, []int{5, 5, 5}, 1, []float32{6}, []int{5}},
 		{[]float32{1, 2, 3, 4}, []int{5, 5, 7, 7}, 1, []float32{3, 7}, []int{5, 7}},
 		{[]float32{1, 2, 10, 20, 100, 200, 1000, 2000}, []int{3, 0, 3, 1}, 2, []float32{101, 202, 10, 20, 1000, 2000}, []int{3, 0, 1}},
-		// In the order of the list: of the first three nothing is left, and 1 comes after.
+		// In the order of the list: the first three cancel, and 1 is added after them.
 		{[]float32{0x1p24, 1, -0x1p24, 1}, []int{2, 2, 2, 2}, 1, []float32{1}, []int{2}},
 		{[]float32{-0x1p24, 8, 0x1p24, 1}, []int{2, 4, 2, 2}, 1, []float32{1, 8}, []int{2, 4}},
 	} {
@@ -131,7 +131,7 @@ func TestCoalesceRows(t *testing.T) {
 	requirePanic(t, "len(grad) = 2, want 4 (len(rows)*width)", func() { CoalesceRows(make([]float32, 2), []int{1, 2}, 2) })
 }
 
-// By another way: float32 sums row by row, in the order of the list.
+// Computed in another way: float32 sums row by row, in the order of the list.
 func TestCoalesceRowsRandom(t *testing.T) {
 	r := random(t, 20)
 	for range 200 {

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// storm sends SIGURG, with which Go's runtime preempts, and SIGPROF, at which its
-// profiler walks the stack, to every thread of this process, some 10,000 times a
-// second, until the test ends. It returns how often it has done so.
+// storm sends SIGURG, which Go's runtime preempts with, and SIGPROF, at which its profiler walks the
+// stack, to every thread of this process some 10,000 times a second until the test ends. It returns
+// a counter of its rounds.
 func storm(t *testing.T) *atomic.Int64 {
-	// Without a profile, the runtime drops SIGPROF. Where go test writes one already, that will do.
+	// Without a profile, the runtime drops SIGPROF. If go test already writes one, that is enough.
 	if pprof.StartCPUProfile(io.Discard) == nil {
 		t.Cleanup(pprof.StopCPUProfile)
 	}
@@ -39,7 +39,7 @@ func storm(t *testing.T) *atomic.Int64 {
 				for _, thread := range threads {
 					id, _ := strconv.Atoi(thread.Name())
 					for _, signal := range []unix.Signal{unix.SIGURG, unix.SIGPROF} {
-						// A thread may have ended meanwhile.
+						// The thread may have ended.
 						if err := unix.Tgkill(os.Getpid(), id, signal); err != nil && !errors.Is(err, unix.ESRCH) {
 							t.Error(err)
 						}
@@ -58,8 +58,8 @@ func storm(t *testing.T) *atomic.Int64 {
 	return &rounds
 }
 
-// A signal may come between any two instructions: whatever the system or the
-// runtime does then, the bits stay.
+// A signal may come between any two instructions. Whatever the system and the runtime do then, the
+// bits stay the same.
 func TestSignals(t *testing.T) {
 	const n, steps = 2*chunk + 77, 10
 	least := int64(300) // rounds of signals beside each work

@@ -5,10 +5,10 @@ package kernel
 // encoding/gob or, if it has no NaN or infinity, with encoding/json. Training
 // resumed from it continues bit for bit, on any CPU and with any number of workers.
 type State struct {
-	Step           int       // how many steps have been taken; BiasCorrection goes by it
+	Step           int       // the number of steps so far, which BiasCorrection uses
 	MeanSquare     []float32 // s: running mean of grad²
 	MeanGrad       []float32 // m: running mean of grad, only with Centered or FirstMoment
-	MomentumBuffer []float32 // b: momentum buffer; must be there with Momentum
+	MomentumBuffer []float32 // b: momentum buffer, required with Momentum
 }
 
 // needs reports which slices a state must have besides MeanSquare.
@@ -75,15 +75,15 @@ const (
 	lineSize  = 64 // bytes in a cache line of the CPUs that the assembly is for
 	lineFloat = lineSize / 4
 	pageSize  = 4096
-	// The caches place memory by its address within a page. Where several long
-	// slices lie alike in theirs, they get into each other's way, which costs some
-	// percent: those of a long tensor are apart by a quarter of a page.
+	// Caches place memory by its address within a page. If several long slices begin at
+	// the same place in their pages, they displace each other, which costs some percent.
+	// So the slices of a long tensor are apart by a quarter of a page.
 	stagger = pageSize / 4
 	long    = chunk
 )
 
-// staggered makes n elements that begin so many quarters into a page, if they are
-// many: theta and the gradient, where Go made them, begin one.
+// staggered allocates n elements. A long slice begins that many quarters into a page: theta
+// and the gradient begin a page if Go allocated them.
 func staggered(n, quarters int) []float32 {
 	at := 0
 	if n >= long {
@@ -92,14 +92,13 @@ func staggered(n, quarters int) []float32 {
 	return make([]float32, at+n)[at:][:n:n]
 }
 
-// A stateMemory is memory for the states of many tensors, of one allocation. They lie
-// in their cache lines as their Thetas do, and none shares a line with another.
+// A stateMemory is one allocation for the states of many tensors. A slice begins at the same
+// place in a cache line as its Theta, and no two slices share a line.
 type stateMemory struct {
 	memory []float32 // begins a cache line
 }
 
-// room is how many elements the slices of r's state of a tensor of n elements may
-// take.
+// room returns how many elements the slices of a state may need for a tensor of n elements.
 func (r *RMSProp) room(n int) int {
 	slices := 1
 	meanGrad, momentumBuffer := r.needs()
@@ -124,7 +123,7 @@ func newStateMemory(elements int) stateMemory {
 	return stateMemory{memory[-start%lineSize/4:]}
 }
 
-// fill makes the slices of a state of r's for theta.
+// fill makes the slices that r needs in a state for theta.
 func (m *stateMemory) fill(st *State, r *RMSProp, theta []float32) {
 	like, _ := extent(theta)
 	take := func() []float32 {

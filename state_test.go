@@ -63,8 +63,8 @@ func TestRMSPropStateSurvives(t *testing.T) {
 	}
 }
 
-// Large states begin elsewhere in a page than each other, and than what Go makes:
-// where all lie alike, memory is slower.
+// Large states begin at different places in a page than each other and than slices that Go allocates:
+// memory is slower if all begin at the same place.
 func TestNewStateStaggers(t *testing.T) {
 	o := PyTorch()
 	o.Centered, o.Momentum = true, 0.9
@@ -84,8 +84,8 @@ func TestNewStateStaggers(t *testing.T) {
 	}
 }
 
-// The states of a model with a frozen layer can be saved in a slice, and the
-// layer be trained later.
+// The states of a model with a frozen layer can be saved in a slice, and the layer can be trained
+// later.
 func TestStatesOfFrozenLayers(t *testing.T) {
 	codecs := map[string]func(in, out *[]*State) error{
 		"gob": func(in, out *[]*State) error {
@@ -223,8 +223,8 @@ func TestOptimizerMakesStates(t *testing.T) {
 	}
 }
 
-// Momentum may be switched off and on where the state has the buffer, which
-// then goes on from the last step; where it has none, that is an error.
+// Momentum may be switched off and on if the state has the buffer, which then continues from the last
+// step. Without the buffer, switching it on is an error.
 func TestOptimizerMomentumSchedule(t *testing.T) {
 	for _, preset := range []RMSProp{Keras(), PyTorch()} {
 		for _, nesterov := range []bool{false, true} {
@@ -237,7 +237,7 @@ func TestOptimizerMomentumSchedule(t *testing.T) {
 			opt.Options.Momentum = 0
 			before := cloneParams(params)
 			mustStep(t, opt, params)
-			// What momentum off gives by itself, and a buffer that holds that step.
+			// The result without momentum, and a buffer that holds that step.
 			plain := o
 			plain.Momentum = 0
 			st := before[0].State

@@ -19,7 +19,7 @@ type task struct {
 	hasTables bool    // some gradients hold rows
 	skipped   bool
 	done      bool
-	remade    []int32 // tensors without a state though the last step made one
+	remade    []int32 // tensors without a state for which the last step allocated one
 
 	blocksHold bool      // blocks are right for the next step if its tensors are the same
 	blocks     []int     // the first of each tensor's blocks of normBlock elements, and how many there are
@@ -50,8 +50,8 @@ func (t *task) end() {
 	clear(t.tables)
 }
 
-// recent is how many groups join searches. A model has few groups; if every tensor had
-// its own, searching all of them would take long.
+// recent is the number of groups that join searches. A model has few groups. If every
+// tensor had its own, a search of all groups would be slow.
 const recent = 8
 
 // join makes the group of a tensor the current one. It reports whether the group is
@@ -94,7 +94,7 @@ func (t *task) round(factor, lossScale float64) {
 	}
 }
 
-// addTables lists the tables that take part, with each row once.
+// addTables lists the tables of this step, with each row once.
 func (t *task) addTables(zeroGrad bool) {
 	for i := range t.params {
 		p := &t.params[i]
@@ -112,7 +112,7 @@ func (t *task) addTables(zeroGrad bool) {
 	}
 }
 
-// gradient returns the gradient of tensor i, of a table with each row once.
+// gradient returns the gradient of tensor i; of a table, with each row once.
 func (t *task) gradient(i int) []float32 {
 	if t.hasTables && t.params[i].Width != 0 {
 		return t.tableGradient(i)
@@ -148,15 +148,15 @@ func (t *task) layBlocks() {
 	t.blockSums = slices.Grow(t.blockSums[:0], blocks)[:blocks]
 }
 
-// sumUnits is how many units of work the norm has.
+// sumUnits returns the number of units of work of the norm.
 func (t *task) sumUnits() int { return (len(t.blockSums) + blocksPerUnit - 1) / blocksPerUnit }
 
 // sumUnit sums the squares of some blocks of gradients.
 func (t *task) sumUnit(unit int) {
 	first := unit * blocksPerUnit
 	end := min(first+blocksPerUnit, len(t.blockSums))
-	// The first block belongs to the last tensor that begins at it or before it: a
-	// tensor without elements begins where the next one does.
+	// The first block belongs to the last tensor that begins at it or before it, because a
+	// tensor without elements begins at the same block as the next one.
 	i := sort.Search(len(t.blocks), func(i int) bool { return t.blocks[i] > first }) - 1
 	for ; first < end; i++ {
 		next := min(t.blocks[i+1], end)

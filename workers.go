@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// workers are the goroutines that share a piece of work, the caller's included.
+// workers are the goroutines that share some work, including the caller's.
 type workers struct {
 	do       func(unit int)
 	units    int64
@@ -69,8 +69,8 @@ func (w *workers) help() {
 	w.work()
 }
 
-// wait waits for the helpers, which stop after their unit if the caller's share
-// has panicked.
+// wait waits for the helpers, which stop after their current unit if the caller
+// panicked.
 func (w *workers) wait() {
 	w.next.Store(w.units)
 	w.helpers.Wait()

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A step starts as many goroutines as it has use for: one less than there are
-// workers, and none for one worker or little work.
+// A step starts as many goroutines as are useful: one less than the workers, and none for one worker
+// or little work.
 func TestWorkers(t *testing.T) {
 	for _, test := range []struct{ tensors, size, idle, workers, want, norm int }{
 		{1, 1 << 20, 0, 1, 0, 0}, {1, 1 << 20, 0, 2, 1, 1}, {1, 1 << 20, 0, 3, 2, 2}, {1, 1 << 20, 0, 8, 7, 7},
@@ -56,7 +56,7 @@ func TestWorkersDefault(t *testing.T) {
 	}
 }
 
-// inHelper reports whether it is called by a helper.
+// inHelper reports whether its caller is a helper.
 func inHelper() bool {
 	var pcs [20]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])
@@ -71,7 +71,7 @@ func inHelper() bool {
 	}
 }
 
-// Whoever panics, the caller does, once nobody works any more.
+// If any worker panics, the caller panics, after all workers stopped.
 func TestWorkersPanic(t *testing.T) {
 	for _, fails := range []bool{false, true} { // in a helper
 		for range 100 {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A fault in a gradient, whoever's share it is in, is a panic of the caller, if the
-// caller wants it so. Nothing is written from then on, and the next step works.
+// A fault in a gradient, in any worker's share, is a panic of the caller if the caller asked for that.
+// Nothing is written after it, and the next step works.
 func TestOptimizerFault(t *testing.T) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	const n = 64 * share
@@ -32,7 +32,7 @@ func TestOptimizerFault(t *testing.T) {
 	}
 }
 
-// So is a fault while rows are added up, before the work is divided.
+// The same holds for a fault while rows are added up, before the work is divided.
 func TestOptimizerFaultInRows(t *testing.T) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	const n = 64 * share

@@ -4,15 +4,15 @@
 #	.ci/bochs.sh -test.run TestGolden -test.v
 #	go test -exec "$PWD/.ci/bochs.sh" -run TestGolden -v .
 #
-# Arguments are those of a test binary. Without one in front, as go test -exec
-# has it, it is built from the folder above. Variables that begin with KERNEL_
-# go with the tests. They run in a Linux of their own, in a copy of the current
-# folder's files and testdata, and take some hundred times as long as elsewhere. The
-# exit status is the tests', or 125 where they did not come to their end, which
-# may also be after $BOCHS_TIMEOUT seconds (900).
+# Arguments are those of a test binary. If the first one is not a test binary, as go
+# test -exec passes it, the script builds one from the folder above. The tests get the
+# variables that begin with KERNEL_. They run in a Linux of their own, in a copy of the
+# current folder's files and testdata, some hundred times as slowly as elsewhere. The exit
+# status is that of the tests, or 125 if they did not finish, at the latest after
+# $BOCHS_TIMEOUT seconds (900).
 #
-# Needs Debian or a system like it, on amd64, for the packages that it installs
-# where they are missing. The kernel is downloaded to $XDG_CACHE_HOME/kernel-bochs.
+# Needs Debian or a similar system on amd64, and installs missing packages. The kernel is
+# downloaded to $XDG_CACHE_HOME/kernel-bochs.
 set -euo pipefail
 
 fail() { echo "bochs.sh: $*" >&2; exit 125; }
@@ -85,9 +85,9 @@ if [ -d testdata ]; then cp -r testdata "$root/package"; fi
 (cd "$root" && find . | cpio --quiet -o -H newc) | gzip -1 >"$disc/initrd"
 
 cp "$cache/vmlinuz" /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$disc"
-# clearcpuid: XSAVES and XSAVEC. With them Linux finds the sizes that the CPU
-# tells inconsistent, and does without AVX. The rest: no hardware that is not
-# there, no waiting for it, nothing of the kernel's among the tests' lines.
+# clearcpuid switches XSAVES and XSAVEC off. With them Linux finds the CPU's sizes
+# inconsistent and does not use AVX. The other parameters: no missing hardware, no waiting
+# for it, no messages of the kernel among the tests' lines.
 cat >"$disc/isolinux.cfg" <<'CFG'
 default linux
 label linux

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Requires the package as a stranger does: go get from a module proxy, go mod
-# vendor, build, run, in a module of its own that is thrown away. It fails
-# where the go directive of that module was raised, or where it got other
-# modules than the README says.
+# Uses the package as a stranger does, in a temporary module: go get from a module proxy, go
+# mod vendor, build, run. It fails if that raises the module's go directive, or if the module
+# gets other dependencies than the README names.
 #
-#	.ci/consumer.sh              with the Go that there is
-#	.ci/consumer.sh go1.24.13    with that one
+#	.ci/consumer.sh              with the installed Go
+#	.ci/consumer.sh go1.24.13    with that version
 #
-# What is required is what proxy.sh serves.
+# proxy.sh serves the package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 module=$(go list -m)
@@ -25,8 +24,8 @@ for name in $modules; do
 	[ "$name" = "$module" ] || grep -q "${name%/v[0-9]}" README.md || fail "README.md does not name $name"
 done
 
-# A module cache of its own, since the version above is another one tomorrow.
-# With GOTOOLCHAIN=local, what asks for a newer Go is an error.
+# A module cache of its own, because the same version will have other contents tomorrow.
+# With GOTOOLCHAIN=local, a module that needs a newer Go is an error.
 export GOPROXY="file://$work/proxy,file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
 export GOMODCACHE=$work/cache GONOSUMDB=$module GOFLAGS=-modcacherw GOTOOLCHAIN=local GOWORK=off
 mkdir "$work/consumer"
@@ -63,7 +62,7 @@ got=$(cut -d' ' -f1 go.sum | sort -u | xargs)
 [ "$got" = "$(printf '%s\n' $modules | sort | xargs)" ] || fail "in go.sum: $got; want: $modules"
 
 export GOPROXY=off GOFLAGS=-mod=vendor
-CGO_ENABLED=0 GOARCH=arm64 "$go" build -o "$work/binary" . # go mod vendor took its assembly, too
+CGO_ENABLED=0 GOARCH=arm64 "$go" build -o "$work/binary" . # go mod vendor also copied its assembly
 CGO_ENABLED=0 "$go" build -o "$work/binary" .
 out=$("$work/binary")
 echo "$out"

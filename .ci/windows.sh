@@ -16,7 +16,7 @@ WINEPREFIX=$(mktemp -d "${TMPDIR:-/tmp}/kernel-wine.XXXXXX")
 trap '"$server" -k || true; rm -rf "$WINEPREFIX"' EXIT
 "$wine" wineboot --init >"$WINEPREFIX/log" 2>&1 || { cat "$WINEPREFIX/log" >&2; exit 1; }
 
-# Go's runtime takes random numbers from a DLL that Wine 8 lacks. This one leads to where Wine has them.
+# Go's runtime gets random numbers from a DLL that Wine 8 lacks. This one forwards to Wine's.
 dll=$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll
 if [ ! -e "$dll" ]; then
 	printf 'LIBRARY bcryptprimitives.dll\nEXPORTS ProcessPrng = advapi32.SystemFunction036\n' >"$WINEPREFIX/prng.def"

@@ -10,8 +10,8 @@ import (
 
 func init() { candidates = append(candidates, candidate{"archsimd", exact, openArchsimd}) }
 
-// openArchsimd is the formula in Go's own vectors of 8 lanes. 16 are no faster: the divider takes
-// twice as long for them.
+// openArchsimd opens the formula in Go's own vectors of 8 lanes. 16 lanes are no faster, because the
+// divider needs twice as long for them.
 func openArchsimd(w *workspace) (peer, string, error) {
 	if !archsimd.X86.AVX2() {
 		return nil, "", errors.ErrUnsupported

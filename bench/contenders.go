@@ -7,19 +7,19 @@ import (
 	"github.com/seed57504d97/kernel/internal/tuning"
 )
 
-// What each mode measures. All work on the workspace's arrays in turns, so that none is favoured by
-// where its own happen to lie.
+// This file lists what each mode measures. All contenders share the workspace's arrays, so the
+// places of the arrays favor none of them.
 
-// newUpdate takes Update's steps in an implementation, with the plan that it chooses if none is
-// named.
+// newUpdate returns a runner of Update in an implementation. Without the name of a plan, kernel
+// chooses one.
 func newUpdate(w *workspace, isa, plan string) *local {
 	return &local{workspace: w, isa: isa, plan: plan, update: true, take: each(func() {
 		kernel.Update(w.theta, w.grad, w.s, lr, rho, eps)
 	})}
 }
 
-// updateContenders are the traffic loops, and kernel by default and in each implementation: with the
-// plan that it chooses and, if they are asked for, with each of its plans.
+// updateContenders returns the traffic loops, and kernel by default and in each implementation: with
+// the plan that it chooses and, with allPlans, with each of its plans.
 func updateContenders(w *workspace, allPlans bool) []contender {
 	contenders := trafficContenders(w, 3)
 	for _, isa := range append([]string{byDefault}, kernel.ISAs()...) {
@@ -34,7 +34,7 @@ func updateContenders(w *workspace, allPlans bool) []contender {
 	return contenders
 }
 
-// trafficContenders are the loops over so many arrays.
+// trafficContenders returns the loops over that many arrays.
 func trafficContenders(w *workspace, arrays int) (contenders []contender) {
 	for _, loop := range trafficLoops() {
 		name := loop.name
@@ -48,10 +48,10 @@ func trafficContenders(w *workspace, arrays int) (contenders []contender) {
 	return contenders
 }
 
-// familyContenders are the traffic loops of each count of arrays, and for each implementation
-// Update and the members of the family that differ in their arrays, or in how much they do with
-// them. Adam and AdamW are at a step at which what the state held counts, as it does after the first.
-func familyContenders(w *workspace) (contenders []contender) {
+// optionContenders returns the traffic loops of each count of arrays and, for each implementation,
+// Update and the options of RMSProp that differ in their arrays or in their work. Adam and AdamW
+// run at a step at which what the state held counts.
+func optionContenders(w *workspace) (contenders []contender) {
 	for arrays := 3; arrays <= 5; arrays++ {
 		contenders = append(contenders, trafficContenders(w, arrays)...)
 	}

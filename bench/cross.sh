@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Reports whether CPUs that are not here compute the same bits: runs the golden test natively,
-# on the emulators of .ci/emulators, and in Bochs, which has AVX-512 and takes minutes.
+# Reports whether other CPUs compute the same bits: runs the golden test natively, on the
+# emulators of .ci/emulators, and in Bochs, which has AVX-512 and takes minutes.
 #
 #	bash bench/cross.sh [NAME...]     native, 386, bochs, or a name in .ci/emulators
 #
@@ -18,7 +18,7 @@ list=$(
 	echo "bochs amd64 golden .ci/bochs.sh"
 )
 for name; do
-	grep -q "^$name " <<<"$list" || { echo "cross.sh: no $name; there are" $(cut -d ' ' -f 1 <<<"$list") >&2; exit 2; }
+	grep -q "^$name " <<<"$list" || { echo "cross.sh: $name, want one of" $(cut -d ' ' -f 1 <<<"$list") >&2; exit 2; }
 done
 status=0
 while read -r name arch _ emulator; do

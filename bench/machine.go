@@ -13,15 +13,15 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// thisMachine is what one has to know of a computer to compare times taken on it. benchstat
-// compares only results with the same.
+// thisMachine returns the properties of this machine that times depend on. benchstat compares only
+// results with the same properties.
 func thisMachine() []benchfmt.Config {
 	var machine []benchfmt.Config
 	for _, fact := range [][2]string{
 		{"goos", runtime.GOOS},
 		{"goarch", runtime.GOARCH},
 		{"cpu", cmp.Or(strings.TrimSpace(cpuid.CPU.BrandName), "unnamed")},
-		{"family", fmt.Sprintf("%d model %d", cpuid.CPU.Family, cpuid.CPU.Model)}, // some names tell little
+		{"family", fmt.Sprintf("%d model %d", cpuid.CPU.Family, cpuid.CPU.Model)}, // some names say little
 		{"cores", strconv.Itoa(runtime.NumCPU())},
 		{"caches", caches()},
 		{"hugepages", hugePagePolicy()},
@@ -33,7 +33,7 @@ func thisMachine() []benchfmt.Config {
 	return machine
 }
 
-// caches lists the first core's data caches, where the system is Linux.
+// caches lists the first core's data caches, on Linux.
 func caches() string {
 	var found []string
 	dirs, _ := filepath.Glob("/sys/devices/system/cpu/cpu0/cache/index*")
@@ -51,10 +51,10 @@ func caches() string {
 	return strings.Join(found, ", ")
 }
 
-// hugePagePolicy is the word in brackets of "always [madvise] never".
+// hugePagePolicy returns the word in brackets of "always [madvise] never".
 func hugePagePolicy() string {
 	if !useHugePages {
-		return "not asked for"
+		return "off"
 	}
 	_, text, _ := strings.Cut(fileText("/sys/kernel/mm/transparent_hugepage", "enabled"), "[")
 	return before(text, "]")
@@ -65,11 +65,11 @@ func fileText(dir, name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// bytesPerElement is theta, grad and s.
+// bytesPerElement is the size of an element of theta, grad and s together.
 const bytesPerElement = 3 * 4
 
-// fitting returns the sizes of which there is memory for that many arrays and a third left free,
-// since some peers hold intermediate results as well. Where the system does not tell, that is all.
+// fitting returns the sizes for which that many arrays fit into two thirds of the memory; some peers
+// need the last third for intermediate results. If memory is 0, the size is unknown and all fit.
 func fitting(sizes []int, arrays int, memory int) (fit []int) {
 	for _, n := range sizes {
 		if memory == 0 || 4*n <= memory/3*2/arrays {
@@ -79,7 +79,7 @@ func fitting(sizes []int, arrays int, memory int) (fit []int) {
 	return fit
 }
 
-// availableMemory is in bytes, 0 where the system does not tell.
+// availableMemory returns the available memory in bytes, or 0 if the system does not say.
 func availableMemory() (bytes int) {
 	_, text, _ := strings.Cut(fileText("/proc", "meminfo"), "MemAvailable:")
 	fmt.Sscanf(text, "%d kB", &bytes)

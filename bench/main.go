@@ -1,25 +1,24 @@
-// Command bench measures how fast kernel's implementations take RMSProp steps on this machine,
-// against the memory traffic alone, which no implementation can beat, and against what a C compiler
-// makes of the formula:
+// Command bench measures how long an RMSProp step of kernel's implementations takes on this
+// machine. It compares them with the memory traffic alone, which no implementation can beat, and
+// with the formula in C:
 //
 //	go run -C bench .
 //
-// What a machine's results in the folder results are made with (some minutes; Python's libraries
-// are measured where the interpreter that the environment variable PYTHON names has them, Go's own
-// vectors with GOEXPERIMENT=simd):
+// This measures all peers and each plan, in some minutes. Python's libraries are those of the
+// interpreter that the environment variable PYTHON names. Go's own vectors need GOEXPERIMENT=simd.
 //
 //	go run -C bench . -peers all -plans -out results/MACHINE.txt -plot results/MACHINE.svg
 //
-// Times are lower quartiles of rounds in which all take turns. The file is in the Go benchmark
-// format, so that benchstat compares two of them, and tells what has changed beyond noise:
+// Times are lower quartiles of rounds in which all contenders take turns. The file is in the Go
+// benchmark format, so benchstat can compare two of them and report what changed beyond noise:
 //
 //	go tool -C bench benchstat results/OLD.txt results/NEW.txt
 //
-// What go test -bench measures (short calls, many tensors and workers, odd data, offsets of the
-// arrays) is not here again. ./predict predicts cycles on other CPUs, and cross.sh tells whether they
-// compute the same bits.
+// go test -bench measures short calls, many tensors and workers, unusual data, and offsets of the
+// arrays. ./predict predicts cycles on other CPUs, ./bars draws one step of several programs as bars,
+// and cross.sh reports whether other CPUs compute the same bits.
 //
-// Paths of files are relative to the folder bench, where -C leads.
+// Paths of files are relative to the folder bench, because -C changes to it.
 package main
 
 import (
@@ -40,16 +39,16 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 type options struct {
-	sizes         []int
-	share         time.Duration
-	peers         string
-	plans, family bool
-	out, plot     string
+	sizes          []int
+	share          time.Duration
+	peers          string
+	plans, options bool
+	out, plot      string
 }
 
 // run is the command: it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
-	warnings := log.New(stderr, "bench: ", 0) // of what is missing from the results, and why
+	warnings := log.New(stderr, "bench: ", 0) // what is missing from the results, and why
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -68,7 +67,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// save writes what files are asked for.
+// save writes the files that the flags name.
 func (o options) save(r results, args []string) (err error) {
 	if o.out != "" {
 		command := strings.Join(append([]string{"go run -C bench ."}, args...), " ")
@@ -88,28 +87,28 @@ func (o options) save(r results, args []string) (err error) {
 func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Func("sizes", "counts of `elements`; there are usual ones", func(list string) (err error) {
+	flags.Func("sizes", "comma-separated counts of `elements`; the default depends on the mode", func(list string) (err error) {
 		o.sizes, err = parseSizes(list)
 		return err
 	})
-	flags.DurationVar(&o.share, "time", 500*time.Millisecond, "to measure each contender for, at each size")
-	flags.BoolVar(&useHugePages, "hugepages", true, "hold large arrays in huge pages, where the system gives them")
+	flags.DurationVar(&o.share, "time", 500*time.Millisecond, "how long to measure each contender at each size")
+	flags.BoolVar(&useHugePages, "hugepages", true, "keep large arrays in huge pages, if the system grants them")
 	flags.StringVar(&o.peers, "peers", theCLoop,
-		"measure what else there is for a step: `names` or how they begin, such as c,numpy, or all, or none")
-	flags.BoolVar(&o.plans, "plans", false, "measure each plan of each implementation, too")
-	flags.BoolVar(&o.family, "family", false, "instead, measure the members of the RMSProp family")
+		"comma-separated `names` of peers to measure, or prefixes such as c,numpy; all or none")
+	flags.BoolVar(&o.plans, "plans", false, "also measure each plan of each implementation")
+	flags.BoolVar(&o.options, "options", false, "instead of Update, measure the options of RMSProp")
 	flags.StringVar(&o.out, "out", "", "write the results to `file`")
-	flags.StringVar(&o.plot, "plot", "", "draw throughput against size into `files`, such as a.svg,a.png")
+	flags.StringVar(&o.plot, "plot", "", "draw throughput against size to `files`, such as a.svg,a.png")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	switch {
 	case flags.NArg() > 0:
-		err = fmt.Errorf("argument %q: there are only flags", flags.Arg(0))
+		err = fmt.Errorf("argument %q: want only flags", flags.Arg(0))
 	case o.share <= 0:
-		err = fmt.Errorf("-time %v: must be positive", o.share)
-	case o.family && (o.plans || o.plot != ""):
-		err = errors.New("-plans and -plot are of Update alone")
+		err = fmt.Errorf("-time %v: want more than 0", o.share)
+	case o.options && (o.plans || o.plot != ""):
+		err = errors.New("-options: want neither -plans nor -plot, which are for Update alone")
 	case o.sizes == nil:
 		o.sizes, err = parseSizes(o.usualSizes())
 	}
@@ -120,13 +119,13 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	return o, err
 }
 
-// usualSizes are in the first cache, the second, the last, and in memory, on most machines; a
-// picture wants more of them.
+// usualSizes returns sizes that fit, on most machines, into the first cache, the second, the last,
+// and only into memory. A picture needs more of them.
 func (o options) usualSizes() string {
 	switch {
 	case o.plot != "":
 		return "512,1536,4Ki,8Ki,16Ki,30Ki,64Ki,128Ki,256Ki,1Mi,4Mi,16Mi,64Mi"
-	case o.family:
+	case o.options:
 		return "8Ki,30Ki,1Mi,16Mi"
 	}
 	return "1536,8Ki,30Ki,1Mi,16Mi,64Mi"
@@ -136,7 +135,7 @@ func (o options) usualSizes() string {
 func (o options) measure(stdout io.Writer, warnings *log.Logger) (r results, err error) {
 	if useHugePages {
 		if err := kernel.AdviseHugePages(make([]float32, large)); err != nil {
-			warnings.Printf("without huge pages: %v", err)
+			warnings.Printf("no huge pages: %v", err)
 			useHugePages = false
 		}
 	}
@@ -147,9 +146,9 @@ func (o options) measure(stdout io.Writer, warnings *log.Logger) (r results, err
 	where := pin()
 	w := new(workspace)
 	var contenders []contender
-	if o.family {
+	if o.options {
 		w.more = 2
-		r.mode, contenders = "Family", familyContenders(w)
+		r.mode, contenders = "Options", optionContenders(w)
 	} else {
 		r.mode, contenders = "Update", append(updateContenders(w, o.plans), findPeers(o.peers, w, warnings)...)
 	}
@@ -162,12 +161,12 @@ func (o options) measure(stdout io.Writer, warnings *log.Logger) (r results, err
 	}
 	sizes := fitting(o.sizes, arrays, availableMemory())
 	if len(sizes) == 0 {
-		return r, errors.New("memory is short for these sizes")
+		return r, errors.New("not enough memory for any of the sizes")
 	} else if len(sizes) < len(o.sizes) {
-		warnings.Printf("memory is short: only %d of the sizes are measured", len(sizes))
+		warnings.Printf("not enough memory: only %d of the sizes are measured", len(sizes))
 	}
-	fmt.Fprintf(stdout, "\nLower quartiles of up to %d rounds in turns, %s; ", rounds, where)
-	fmt.Fprintln(stdout, "bytes are loaded and stored, for each element.")
+	fmt.Fprintf(stdout, "\nLower quartiles of up to %d rounds in turns, %s. ", rounds, where)
+	fmt.Fprintln(stdout, "Bytes: loaded and stored for each element.")
 	for _, n := range sizes {
 		if rows := measure(contenders, n, o.share, warnings); rows != nil {
 			r.sizes, r.rows = append(r.sizes, n), append(r.rows, rows...)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// wantAll fails where text lacks one of the parts.
+// wantAll fails if text lacks one of the parts.
 func wantAll(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
@@ -21,8 +21,8 @@ func wantAll(t *testing.T, text string, parts ...string) {
 	}
 }
 
-// The whole command at sizes of no meaning: its exit status, and what it prints and writes. Its
-// times are not looked at.
+// The whole command at arbitrary sizes: its exit status, and what it prints and writes. Times
+// decide nothing.
 func TestRun(t *testing.T) {
 	defer kernel.SetISA("")
 	dir := t.TempDir()
@@ -33,18 +33,18 @@ func TestRun(t *testing.T) {
 		"-sizes 16,100 -time 2ms -peers go -plans -out DIR/a.txt -plot DIR/a.svg,DIR/a.png": {0, "cpu: |" +
 			"Update, 16 elements, 64 bytes an array\n|Update, 100 elements, |  traffic, |  generic\n|  go-loop |" +
 			"bare traffic loop:|kernel's fastest:"},
-		"-family -sizes 100 -time 1ms":                              {0, "Family, 100|  generic, momentum\n|of Update:"},
-		"-sizes 16,999Gi -time 1ms -peers nobody":                   {0, `no "nobody"|only 1 of the sizes are`},
-		"-sizes 999Gi -peers none":                                  {1, "memory is short"},
+		"-options -sizes 100 -time 1ms":                             {0, "Options, 100|  generic, momentum\n|of Update:"},
+		"-sizes 16,999Gi -time 1ms -peers nobody":                   {0, `unknown peer "nobody"|only 1 of the sizes are`},
+		"-sizes 999Gi -peers none":                                  {1, "not enough memory"},
 		"-sizes 16 -time 1ms -peers none -out no/a":                 {1, "no/a"},
 		"-sizes 16 -time 1ms -peers none -plot no/a.svg":            {1, "no/a"},
 		"-sizes 16 -time 1ms -peers none -plot DIR/a.txt,DIR/b.svg": {1, "txt"},
-		"-help":               {0, "-sizes elements"},
-		"-sizes 12x":          {2, `"12x"`},
-		"64Mi":                {2, `"64Mi"`},
-		"-time 0s":            {2, "-time"},
-		"-family -plans":      {2, "Update alone"},
-		"-family -plot a.svg": {2, "Update alone"},
+		"-help":                {0, "-sizes elements"},
+		"-sizes 12x":           {2, `"12x"`},
+		"64Mi":                 {2, `"64Mi"`},
+		"-time 0s":             {2, "-time"},
+		"-options -plans":      {2, "Update alone"},
+		"-options -plot a.svg": {2, "Update alone"},
 	} {
 		kernel.SetISA("")
 		var out strings.Builder
@@ -62,10 +62,10 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// There are usual sizes, unless there are -sizes.
+// Without -sizes, the sizes depend on the mode.
 func TestParse(t *testing.T) {
 	for args, want := range map[string]string{
-		"": "6 1536", "-plot a.png": "13 512", "-family": "4 8192", "-family -sizes 7,7,9": "2 7",
+		"": "6 1536", "-plot a.png": "13 512", "-options": "4 8192", "-options -sizes 7,7,9": "2 7",
 	} {
 		o, err := parse(strings.Fields(args), t.Output())
 		if err != nil || fmt.Sprint(len(o.sizes), " ", o.sizes[0]) != want {
@@ -74,7 +74,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// cross.sh has the implementations of this machine. A program that runs nothing or fails is an
+// cross.sh reports the implementations of this machine. A program that runs nothing or fails is an
 // error, and so is an unknown name.
 func TestCross(t *testing.T) {
 	for _, test := range []struct{ env, want string }{

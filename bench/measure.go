@@ -16,45 +16,43 @@ import (
 	"github.com/seed57504d97/kernel/internal/tuning"
 )
 
-// How a size is measured: in turns. A round times every runner once, for a slice of time of some
-// tens of milliseconds, so that whatever the machine does meanwhile (its clock, its neighbours)
-// happens to all of them alike. The rounds of a large size are shared out among a few placements of
-// the arrays, since where they lie moves times by 10 to 20%. What counts of the rounds is the lower
-// quartile: a neighbour only ever adds time.
+// A size is measured in turns. A round times every runner once, for some tens of milliseconds, so
+// that changes of the machine (its clock, its other load) affect all runners alike. The rounds of a
+// large size are divided among a few placements of the arrays, because the places change times by 10
+// to 20%. The lower quartile of the rounds counts: other load only ever adds time.
 
-// A runner takes steps in one way. It is used from one locked and pinned thread; where it runs in a
-// process of its own, that process inherits the pinning.
+// A runner runs steps in one way, from one locked and pinned thread. If it has a process of its own,
+// that process inherits the pinning.
 type runner interface {
-	// prepare makes arrays of n elements, with every page touched, in place of what was prepared
-	// before.
+	// prepare replaces the arrays by ones of n elements and touches every page of them.
 	prepare(n, stagger int) error
-	// run takes that many steps over them and returns how long they took.
+	// run runs that many steps and returns their time.
 	run(steps int) (time.Duration, error)
 	// close frees what the runner holds.
 	close() error
 }
 
-// A kind is what a runner stands for.
+// A kind is the role of a runner.
 type kind string
 
 const (
 	isLimit  kind = "limit"  // a traffic loop
 	isKernel kind = "kernel" // one of the kernel's implementations
-	isPeer   kind = "peer"   // what a user would take instead
+	isPeer   kind = "peer"   // what people use instead
 )
 
-// A row is what was measured of one contender at one size.
+// A row is the measurement of one contender at one size.
 type row struct {
 	kind    kind
-	by      string    // who takes the steps; what follows a comma says how
-	traffic int       // bytes an element that a step loads and stores
+	by      string    // the contender; after a comma, its variant
+	traffic int       // bytes that a step loads and stores for each element
 	n       int       // elements
 	plan    string    // of a kernel's implementation
 	steps   int       // in each sample
 	samples []float64 // ns a step
 }
 
-// quantile is in ns per 1,000 elements.
+// quantile returns ns per 1,000 elements.
 func (r row) quantile(q float64) float64 {
 	return stats.Sample{Xs: r.samples}.Quantile(q) / float64(r.n) * 1000
 }
@@ -62,7 +60,7 @@ func (r row) quantile(q float64) float64 {
 func (r row) lower() float64  { return r.quantile(0.25) }
 func (r row) median() float64 { return r.quantile(0.5) }
 
-// gigabytesPerSecond is the memory traffic of a step in the lower quartile.
+// gigabytesPerSecond returns the memory traffic of a step at the lower quartile of its time.
 func (r row) gigabytesPerSecond() float64 { return float64(r.traffic) * 1000 / r.lower() }
 
 // A contender is a runner, its row, and its part in the rounds at one size.
@@ -73,18 +71,19 @@ type contender struct {
 	err   error // why it is left out
 }
 
-// newContender is one that works on so many arrays: a step loads and stores all but the gradients.
+// newContender returns a contender that works on that many arrays. A step loads all of them and stores
+// all except the gradients.
 func newContender(k kind, by string, arrays int, r runner) contender {
 	return contender{row: row{kind: k, by: by, traffic: 4 * (2*arrays - 1)}, runner: r}
 }
 
 const (
 	rounds     = 20
-	minSamples = 4 // of a runner so slow that one step takes its share of the time
+	minSamples = 4 // for a runner so slow that one step uses up its time
 )
 
-// measure times every runner for about share at n elements. A runner that fails is left out, with a
-// warning.
+// measure times every runner for about share at n elements. It leaves out a runner that fails, with
+// a warning.
 func measure(contenders []contender, n int, share time.Duration, warnings *log.Logger) (rows []row) {
 	turns := slices.Clone(contenders)
 	places := staggers
@@ -103,7 +102,7 @@ func measure(contenders []contender, n int, share time.Duration, warnings *log.L
 		}
 		for round := range rounds / len(places) {
 			for i := range turns {
-				// Another one begins each round, so that none always comes after the same one.
+				// Each round begins with another one, so that none always follows the same one.
 				c := &turns[(round+i)%len(turns)]
 				enough := c.spent >= share*time.Duration(at+1)/time.Duration(len(places)) &&
 					len(c.samples) >= minSamples*(at+1)/len(places)
@@ -126,8 +125,8 @@ func measure(contenders []contender, n int, share time.Duration, warnings *log.L
 	return rows
 }
 
-// sample warms up first, where a step is short enough: the caches have the others' data, and the
-// clock depends on what vectors were last used.
+// sample warms up first if a step is short enough: the caches hold the others' data, and the CPU's
+// clock depends on the vectors that were used last.
 func (c *contender) sample() error {
 	if c.steps > 1 {
 		if _, err := c.run(max(1, c.steps/8)); err != nil {
@@ -140,7 +139,7 @@ func (c *contender) sample() error {
 	return err
 }
 
-// stepsIn returns how many steps of r, at least one, take about as long as slice.
+// stepsIn returns how many steps of r, at least one, fit into about slice.
 func stepsIn(slice time.Duration, r runner) (int, error) {
 	for steps := 1; ; steps *= 4 {
 		took, err := r.run(steps)
@@ -154,16 +153,16 @@ func stepsIn(slice time.Duration, r runner) (int, error) {
 	}
 }
 
-// A local runner takes steps in this process, on the workspace's arrays.
+// A local runner runs steps in this process, on the workspace's arrays.
 type local struct {
 	*workspace
-	isa    string // of kernel, or byDefault; none: the steps are not the kernel's
-	plan   string // none: which one kernel chooses, or the environment variable KERNEL_PLAN
-	update bool   // they are Update's, of whose plans kernel tells
+	isa    string // of kernel, or byDefault; empty if the steps are not kernel's
+	plan   string // empty: the environment variable KERNEL_PLAN's, or the one that kernel chooses
+	update bool   // the steps are Update's, so kernel reports their plan
 	take   func(steps int) error
 }
 
-// each takes one step after the other.
+// each returns a function that runs one step after the other.
 func each(step func()) (take func(steps int) error) {
 	return func(steps int) error {
 		for range steps {
@@ -173,10 +172,10 @@ func each(step func()) (take func(steps int) error) {
 	}
 }
 
-// byDefault is the name of what kernel uses unless an implementation is forced.
+// byDefault is the name of kernel without a forced implementation.
 const byDefault = "default"
 
-// use makes the implementation and the plan those in use.
+// use selects the implementation and the plan.
 func (l *local) use() error {
 	if l.isa == "" {
 		return nil
@@ -193,7 +192,7 @@ func (l *local) use() error {
 	return errors.Join(err, tuning.SetPlan(plan))
 }
 
-// planOf is the plan that steps on n elements run, where that is known and there are others.
+// planOf returns the plan of steps on n elements, or "" if it is unknown or the only one.
 func (l *local) planOf(n int) string {
 	if !l.update || l.use() != nil || len(tuning.Plans()) == 1 {
 		return ""
@@ -201,8 +200,8 @@ func (l *local) planOf(n int) string {
 	return tuning.Plan(n)
 }
 
-// prepare lets kernel choose a plan, too: it times some 150 chunks of a few thousand elements, in
-// at least five calls.
+// prepare also lets kernel choose a plan: kernel times some 150 chunks of a few thousand elements,
+// in at least five calls.
 func (l *local) prepare(n, stagger int) error {
 	l.workspace.prepare(n, stagger)
 	if err := l.use(); err != nil || l.isa == "" {
@@ -233,28 +232,29 @@ const (
 	eps = 1e-7
 )
 
-// useHugePages is the flag -hugepages.
+// useHugePages is the value of the flag -hugepages.
 var useHugePages = true
 
 const (
 	page     = 4 << 10
 	hugePage = 2 << 20
-	large    = 1 << 20 // elements: from here on it shows where the arrays lie
+	large    = 1 << 20 // elements; from this size on, the places of the arrays matter
 )
 
-// staggers are the placements of large arrays: each array begins that many bytes further into a
-// page than the one before it. 0 is how Go places large slices.
+// staggers lists the placements of large arrays: each array begins that many bytes further into a page
+// than the one before it. Go places large slices with 0.
 var staggers = []int{0, 64, 1344, 2112}
 
-// A workspace is the arrays that all in this process share, and a look at how quiet the machine is.
+// A workspace holds the arrays that all runners in this process share, and records how quiet the
+// machine is.
 type workspace struct {
-	more                 int // arrays besides theta, grad and s: none, or 2
+	more                 int // arrays besides theta, grad and s: 0 or 2
 	stagger              int
-	theta, grad, s, m, b []float32     // m and b: the state of centered members, and of those with momentum
-	took, had            time.Duration // by all runs, and of the CPU in them
+	theta, grad, s, m, b []float32     // m and b: for centered steps, and for those with momentum
+	took, had            time.Duration // time of all runs, and CPU time in them
 }
 
-// prepare makes the arrays anew, unless they are there.
+// prepare allocates the arrays, unless they exist already.
 func (w *workspace) prepare(n, stagger int) {
 	if len(w.theta) == n && w.stagger == stagger {
 		return
@@ -269,16 +269,16 @@ func (w *workspace) prepare(n, stagger int) {
 	clear(w.b)
 }
 
-// load takes theta, grad and s as they are, to be changed.
+// load uses theta, grad and s themselves and changes them.
 func (w *workspace) load(theta, grad, s []float32) error {
-	w.theta, w.grad, w.s, w.stagger = theta, grad, s, -1 // so that prepare makes others
+	w.theta, w.grad, w.s, w.stagger = theta, grad, s, -1 // so that prepare replaces them
 	return nil
 }
 
 func (w *workspace) result() (theta, s []float32, err error) { return w.theta, w.s, nil }
 
-// warnOfOthers tells if other processes had the CPU for much of the time since it last did, where
-// the system knows.
+// warnOfOthers warns if other processes had the CPU for much of the time since its last call, if the
+// system knows.
 func (w *workspace) warnOfOthers(warnings *log.Logger) {
 	if lost := 100 * (1 - float64(w.had)/float64(w.took)); w.had > 0 && lost > 2 {
 		warnings.Printf("other processes had the CPU for %.0f%% of the time: measure again on a quieter machine", lost)
@@ -286,22 +286,22 @@ func (w *workspace) warnOfOthers(warnings *log.Logger) {
 	w.took, w.had = 0, 0
 }
 
-// close gives the memory back, so that what comes next is fresh and can be laid out in huge pages.
+// close returns the memory, so that the next arrays are fresh and can lie in huge pages.
 func (w *workspace) close() error {
 	w.theta, w.grad, w.s, w.m, w.b = nil, nil, nil, nil, nil
 	debug.FreeOSMemory()
 	return nil
 }
 
-// newArray makes one on a cache line of its own, and a large one that many bytes behind the start
-// of a huge page, where the system gives those.
+// newArray allocates an array that starts a cache line. A large one begins that many bytes after the
+// start of a huge page, if the system grants these.
 func newArray(n, offset int) []float32 {
 	if 4*n < hugePage {
 		return aligned(make([]float32, n+64/4), 64)[:n:n]
 	}
 	memory := make([]float32, n+(2*hugePage+offset)/4)
 	if useHugePages {
-		_ = kernel.AdviseHugePages(memory) // tried and warned of before
+		_ = kernel.AdviseHugePages(memory) // a failure was reported before
 	}
 	return aligned(memory, hugePage)[offset/4:][:n:n]
 }
@@ -310,8 +310,8 @@ func aligned(memory []float32, bytes uintptr) []float32 {
 	return memory[-uintptr(unsafe.Pointer(unsafe.SliceData(memory)))%bytes/4:]
 }
 
-// fillData makes theta, grad and s as they look in training: theta in [-1, 1), gradients of 1e-6 to
-// 1 in magnitude of either sign, s of the gradients' square.
+// fillData fills theta, grad and s as in training: theta in [-1, 1), gradients of 1e-6 to 1 in
+// magnitude with both signs, and s equal to the square of the gradient.
 func fillData(theta, grad, s []float32) {
 	r := rand.New(rand.NewPCG(1, 2))
 	signed := func() float32 { return 2*r.Float32() - 1 }

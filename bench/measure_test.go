@@ -55,7 +55,7 @@ func TestMeasure(t *testing.T) {
 		if got.String() != want {
 			t.Errorf("got:\n%s\nwant:\n%s", &got, want)
 		}
-		// f and t warm up and run, s runs; another one begins each round.
+		// f and t warm up and run, s only runs. Each round begins with another one.
 		if want := "ffstt" + "sttff"; placed == 1 && !strings.Contains(runs.String(), want) {
 			t.Errorf("order of the runs %s, want %s in it", &runs, want)
 		}
@@ -77,21 +77,21 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-// What runs is the implementation that the row is called after, on arrays of the size and the
-// placement asked for, and on as many as the row's bytes say.
+// The implementation that the row names runs, on arrays of the requested size and placement, and on
+// as many arrays as the row's bytes say.
 func TestContenders(t *testing.T) {
 	runtime.LockOSThread() // as in a run: a thread's CPU time is counted
 	defer runtime.UnlockOSThread()
 	defer kernel.SetISA(kernel.ISA())
 	w := &workspace{more: 2}
-	all := slices.Concat(updateContenders(w, true), familyContenders(w))
+	all := slices.Concat(updateContenders(w, true), optionContenders(w))
 	arrays := func() [][]float32 { return [][]float32{w.theta, w.s, w.m, w.b, w.grad} }
 	for _, at := range []struct{ n, stagger int }{{100, 0}, {large, 1344}, {7, 0}} {
 		for _, c := range all {
 			if err := c.prepare(at.n, at.stagger); err != nil {
 				t.Fatal(err)
 			}
-			// The steps until a plan was chosen have led theta away, and m to its goal.
+			// The steps before a plan is chosen move theta away, and m to its limit.
 			fillData(w.theta, w.grad, w.s)
 			clear(w.m)
 			var old [][]float32
@@ -125,7 +125,7 @@ func TestContenders(t *testing.T) {
 			}
 		}
 	}
-	// A traffic loop changes nothing, but misses the arrays that it wants.
+	// A traffic loop changes nothing. It panics if it misses an array.
 	w.m, w.b = nil, nil
 	for _, c := range all {
 		missed := func() (missed bool) {
@@ -139,7 +139,7 @@ func TestContenders(t *testing.T) {
 	}
 }
 
-// It is told of others that had the CPU, at each size.
+// There is a warning at each size at which other processes had the CPU.
 func TestWarnOfOthers(t *testing.T) {
 	for had, want := range map[time.Duration]int{0: 0, 850: 2, 990: 0} {
 		var warned strings.Builder
@@ -155,8 +155,7 @@ func TestWarnOfOthers(t *testing.T) {
 	}
 }
 
-// The plan that runs is the one in the row: the one asked for, the environment's, or what kernel
-// has chosen.
+// The plan in the row runs: the requested one, the environment's, or the one that kernel chose.
 func TestPlans(t *testing.T) {
 	defer kernel.SetISA("")
 	seen := map[string]int{} // contenders

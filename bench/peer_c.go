@@ -31,9 +31,9 @@ func init() {
 	}, candidates...)
 }
 
-// openC returns what compiles the formula in C for this CPU and loads it, so that it works on the
-// same arrays as kernel does. The environment variable CC picks the compiler. What the flags say of
-// vectors has to be of use here.
+// openC returns a function that compiles the formula in C for this CPU and loads it, so that it works
+// on the same arrays as kernel. The environment variable CC names the compiler. Flags for vectors
+// that this CPU lacks are an error.
 func openC(more ...string) func(w *workspace) (peer, string, error) {
 	return func(w *workspace) (peer, string, error) {
 		if strings.Contains(strings.Join(more, " "), "512") && !cpuid.CPU.Supports(cpuid.AVX512F) {

@@ -21,18 +21,17 @@ import (
 //go:embed peers/worker.py
 var worker string
 
-// answerLimit is how long a child may take for an answer.
+// answerLimit is how long a child may need for an answer.
 var answerLimit = 3 * time.Minute
 
 // A child is one of Python's libraries in a process of its own, which runs peers/worker.py and has
-// arrays of its own. It greets with a line, its version, and answers each line that it reads with
-// one:
+// its own arrays. It first prints a line with its version. Then it answers each line with one line:
 //
 //	load        ok: theta, grad and s, float32 each, are read from the file data
-//	run STEPS   how many nanoseconds the steps took
+//	run STEPS   the time of the steps in nanoseconds
 //	save        ok: theta and s are written to the file result
 //
-// Where something fails it says what on standard error, and ends.
+// If something fails, it prints the reason to standard error and exits.
 type child struct {
 	cmd  *exec.Cmd // in a folder of its own
 	in   io.Writer
@@ -41,7 +40,8 @@ type child struct {
 	n    int
 }
 
-// openPython returns what starts a library. The environment variable PYTHON picks the interpreter.
+// openPython returns a function that starts a library. The environment variable PYTHON names the
+// interpreter.
 func openPython(library string) func(w *workspace) (peer, string, error) {
 	return func(*workspace) (peer, string, error) {
 		dir, err := os.MkdirTemp("", "kernel-bench-")
@@ -51,10 +51,10 @@ func openPython(library string) func(w *workspace) (peer, string, error) {
 		c := &child{cmd: exec.Command(cmp.Or(os.Getenv("PYTHON"), "python3"), "-c", worker, library,
 			fmt.Sprint(lr), fmt.Sprint(rho), fmt.Sprint(eps))}
 		c.cmd.Dir = dir
-		c.cmd.Env = append(os.Environ(), "TMPDIR="+dir) // what libraries leave there goes, too
+		c.cmd.Env = append(os.Environ(), "TMPDIR="+dir) // close removes what libraries leave there
 		if !useHugePages {
 			c.cmd.Env = append(c.cmd.Env, "NUMPY_MADVISE_HUGEPAGE=0")
-		} else if library != "numpy" { // which sees to it itself, and is slower with both
+		} else if library != "numpy" { // which asks for huge pages itself, and is slower with both
 			c.cmd.Env = append(c.cmd.Env, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1") // since glibc 2.35
 		}
 		c.cmd.Stderr, c.cmd.WaitDelay = &c.said, time.Second
@@ -74,11 +74,11 @@ func openPython(library string) func(w *workspace) (peer, string, error) {
 }
 
 func (c *child) ask(line string) (string, error) {
-	_, _ = fmt.Fprintln(c.in, line) // why a child cannot be written to is found out below
+	_, _ = fmt.Fprintln(c.in, line) // answer finds out why a child cannot be written to
 	return c.answer()
 }
 
-// answer reads a line. If none comes, the child is ended.
+// answer reads a line. If none comes, it kills the child.
 func (c *child) answer() (string, error) {
 	watchdog := time.AfterFunc(answerLimit, func() { c.cmd.Process.Kill() })
 	line, err := c.out.ReadString('\n')
@@ -92,7 +92,7 @@ func (c *child) answer() (string, error) {
 	return strings.TrimSpace(line), err
 }
 
-// prepare cannot choose where the arrays lie.
+// prepare ignores stagger: it cannot choose the places of the arrays.
 func (c *child) prepare(n, stagger int) error {
 	if c.n == n {
 		return nil
@@ -104,7 +104,7 @@ func (c *child) prepare(n, stagger int) error {
 
 func (c *child) load(theta, grad, s []float32) error {
 	c.n = len(theta)
-	data, _ := binary.Append(nil, binary.LittleEndian, slices.Concat(theta, grad, s)) // of numbers: no error
+	data, _ := binary.Append(nil, binary.LittleEndian, slices.Concat(theta, grad, s)) // numbers never fail
 	err := os.WriteFile(filepath.Join(c.cmd.Dir, "data"), data, 0o600)
 	if err == nil {
 		_, err = c.ask("load")
@@ -141,7 +141,7 @@ func (c *child) close() error {
 	return os.RemoveAll(c.cmd.Dir)
 }
 
-// lastLines returns the end of what a child or a compiler said: the reason.
+// lastLines returns the end of the output of a child or a compiler, which has the reason.
 func lastLines(output string) string {
 	lines := strings.Split(strings.TrimSpace(output), "\n")
 	return strings.Join(lines[max(0, len(lines)-3):], "; ")

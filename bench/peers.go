@@ -16,20 +16,20 @@ import (
 	"github.com/viterin/vek/vek32"
 )
 
-// A peer is what a user would take instead of kernel. It can be given any data and be asked for the
-// result, so that it can be checked.
+// A peer is a program that people use for the step instead of kernel. It accepts any data and returns
+// its result, so that its result can be checked.
 type peer interface {
 	runner
-	// load takes the data in place of what was there before; it may change them.
+	// load replaces the peer's data. The peer may change them.
 	load(theta, grad, s []float32) error
 	result() (theta, s []float32, err error)
 }
 
-// A promise is what a peer says it computes.
+// A promise says what a peer computes.
 type promise struct {
 	update    func(theta, grad, s []float32)
 	tolerance float64 // the largest relative error; 0: the same bits
-	note      string  // what else a reader of its times has to know
+	note      string  // what a reader of its times has to know
 }
 
 var (
@@ -37,7 +37,7 @@ var (
 	exact = promise{update: updateInside}
 	// The same formula, with operations reordered or fused: a few units in the last place.
 	reordered = promise{update: updateInside, tolerance: 1e-6}
-	// The same formula, its root and quotient refined from the CPU's estimates.
+	// The same formula, with root and quotient refined from the CPU's estimates.
 	approximate = promise{update: updateInside, tolerance: 1e-5, note: " (approximate)"}
 	// Another formula: theta -= lr/(sqrt(s)+eps)*grad.
 	outside = promise{update: updateOutside, tolerance: 1e-6, note: " (eps outside)"}
@@ -54,11 +54,11 @@ func updateOutside(theta, grad, s []float32) {
 	}
 }
 
-// theCLoop is the candidate that kernel's times are compared with.
+// theCLoop is the candidate that kernel is compared with.
 const theCLoop = "c-o3"
 
-// A candidate is a peer that a machine may have, if this program was built with it. open starts
-// one, which may use the workspace, and tells its version.
+// A candidate is a peer that a machine may have. open starts it and returns its version. The peer may
+// use the workspace.
 type candidate struct {
 	label string
 	promise
@@ -77,15 +77,15 @@ var candidates = []candidate{
 	{"jax", reordered, openPython("jax")},
 }
 
-// findPeers returns those named that this machine has, each checked against kernel's result, with a
-// warning of each that is missing or wrong.
+// findPeers returns the named peers that this machine has and whose results are right. It warns of
+// each that is missing or wrong.
 func findPeers(names string, w *workspace, warnings *log.Logger) (found []contender) {
 	if names == "none" {
 		return nil
 	}
 	for name := range strings.SplitSeq(names, ",") {
 		if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.named(name) }) {
-			warnings.Printf("-peers: there is no %q", name)
+			warnings.Printf("-peers: unknown peer %q", name)
 		}
 	}
 	for _, c := range candidates {
@@ -109,20 +109,20 @@ func findPeers(names string, w *workspace, warnings *log.Logger) (found []conten
 
 func (c candidate) named(name string) bool { return name == "all" || strings.HasPrefix(c.label, name) }
 
-// check runs a few steps, and returns an error where an element of theta or s is further from what
-// was promised than that allows.
+// check runs a few steps. It returns an error if an element of theta or s differs from the promise
+// by more than its tolerance.
 func check(p peer, want promise) error {
 	const n, steps = 1003, 3 // no multiple of a vector's length
 	theta, grad, s := make([]float32, n), make([]float32, n), make([]float32, n)
 	fillData(theta, grad, s)
 	for i := range n {
 		// A step is so much smaller than most of theta that few of its bits survive the
-		// subtraction. From zero, all do.
+		// subtraction. From zero, all of them do.
 		if i%2 == 0 {
 			theta[i] = 0
 		}
-		// s is where the steps lead to. Start there, above, below and at zero, so that what happens
-		// to s tells.
+		// s is the limit of the steps. Start there, above it, below it and at zero, so that a
+		// wrong update of s shows.
 		s[i] *= float32(i/2%4) / 2
 	}
 	start := slices.Clone(theta)
@@ -144,7 +144,7 @@ func check(p peer, want promise) error {
 		got, want, start []float32
 	}{{"theta", gotTheta, theta, start}, {"s", gotS, s, s}} {
 		for i := range x.want {
-			// Relative to theta before the steps too: they may end close to zero.
+			// Also relative to theta before the steps, which may end close to zero.
 			got, wanted := float64(x.got[i]), float64(x.want[i])
 			e := math.Abs(got-wanted) / max(math.Abs(float64(x.start[i])), math.Abs(wanted))
 			if !(e <= want.tolerance) { // or NaN
@@ -156,8 +156,8 @@ func check(p peer, want promise) error {
 	return nil
 }
 
-// openGo is the formula as one writes it in Go. The conversions to float32 keep the compiler from
-// fusing, as it does on arm64.
+// openGo opens the formula in plain Go. The conversions to float32 keep the compiler from fusing
+// operations, as it does on arm64.
 func openGo(w *workspace) (peer, string, error) {
 	return &local{workspace: w, take: each(func() {
 		goUpdate(w.theta, w.grad, w.s, lr, rho, 1-rho, eps)
@@ -171,8 +171,8 @@ func goUpdate(theta, grad, s []float32, lr, rho, c, eps float32) {
 	}
 }
 
-// openVek is that library's operations on whole slices, in AVX2: twelve passes over memory, since
-// those Into another slice are a copy and the operation.
+// openVek opens that library's operations on whole slices, in AVX2. They make twelve passes over
+// memory, because each operation Into another slice is a copy and an operation.
 func openVek(w *workspace) (peer, string, error) {
 	var root, step []float32
 	return &local{workspace: w, take: each(func() {
@@ -191,8 +191,8 @@ func openVek(w *workspace) (peer, string, error) {
 	})}, moduleVersion("github.com/viterin/vek"), nil
 }
 
-// openSpago is that library's optimizer, on one parameter. Each step copies the gradients, which
-// the one before has dropped.
+// openSpago opens that library's optimizer, on one parameter. Each step copies the gradients, because
+// the step before dropped them.
 func openSpago(w *workspace) (peer, string, error) {
 	optimizer := rmsprop.New[float32](rmsprop.NewConfig(lr, eps, rho))
 	return &local{workspace: w, take: func(steps int) error {
@@ -209,7 +209,7 @@ func openSpago(w *workspace) (peer, string, error) {
 	}}, moduleVersion("github.com/nlpodyssey/spago"), nil
 }
 
-// moduleVersion is that of a module in this program, where the build told it.
+// moduleVersion returns the version of a module in this program, if the build recorded it.
 func moduleVersion(path string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {

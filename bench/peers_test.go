@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// What keeps no promise is found out, whichever was given; and none is taken for another.
+// check finds every broken promise, and does not confuse promises.
 func TestCheck(t *testing.T) {
 	const big = 1.0001 // times what it should be
 	goWith := func(lr, rho, c, eps float32) func(theta, grad, s []float32) {
@@ -60,8 +60,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Peers that need something are optional, so that its absence skips; but one that is there has to
-// be right, and leaves nothing behind.
+// A peer whose requirements are missing is skipped. A peer that exists must be right and leave nothing
+// behind.
 func TestPeers(t *testing.T) {
 	for _, c := range candidates {
 		t.Run(c.label, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestPeers(t *testing.T) {
 			p, version, err := c.open(new(workspace))
 			if err != nil {
 				if c.label == theCLoop && !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, errors.ErrUnsupported) {
-					t.Fatal(err) // C needs nothing more than a compiler
+					t.Fatal(err) // C only needs a compiler
 				}
 				t.Skip(err)
 			}
@@ -94,7 +94,7 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// Whatever a child does there is a warning that says why, never a hang, and its folder is gone.
+// Whatever a child does, there is a warning that says why, never a hang, and its folder is removed.
 func TestChildren(t *testing.T) {
 	defer func(limit time.Duration) { answerLimit = limit }(answerLimit)
 	answerLimit = time.Second
@@ -127,7 +127,7 @@ func TestChildren(t *testing.T) {
 	}
 }
 
-// Peers are found by how their names begin, and it is told of those that are not.
+// Peers are found by prefixes of their names. Unknown names cause a warning.
 func TestFindPeers(t *testing.T) {
 	t.Setenv("PATH", t.TempDir()) // no compiler, no interpreter
 	t.Setenv("PYTHON", "")

@@ -16,14 +16,14 @@ import (
 
 const theLimit = "limit: bare traffic"
 
-// picture draws throughput against size, a line for each contender and one for the fastest traffic
-// loop of each size, in a format that gonum knows, such as svg or png. Both axes are logarithmic:
-// between the first cache and memory lies a factor of ten, as between the fastest contender and the
-// slowest. The points are logarithms on linear axes, since gonum makes room for labels in the wrong
-// places beside its LogScale.
+// picture draws throughput against size, with a line for each contender and one for the fastest
+// traffic loop of each size, in a format that gonum knows, such as svg or png. Both axes are
+// logarithmic: the first cache is ten times as fast as memory, and the fastest contender ten times as
+// fast as the slowest. The points are logarithms on linear axes, because gonum reserves space for
+// labels in the wrong places with its LogScale.
 func (r results) picture(format string) ([]byte, error) {
 	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
-	plotutil.DefaultColors = plotutil.DarkColors // beside dashes and shapes
+	plotutil.DefaultColors = plotutil.DarkColors // in addition to dashes and shapes
 	p := plot.New()
 	p.Title.Text = "RMSProp update, one thread"
 	for _, fact := range r.machine {
@@ -33,7 +33,7 @@ func (r results) picture(format string) ([]byte, error) {
 	}
 	p.Title.Padding = vg.Points(10)
 	p.X.Label.Text = "elements, and bytes of theta, grad and s"
-	p.Y.Label.Text = "GB/s (20 bytes an element)"
+	p.Y.Label.Text = "GB/s (20 bytes for each element)"
 	p.Legend.Top = true
 	p.Legend.Padding, p.Legend.ThumbnailWidth = vg.Points(4), vg.Points(28)
 
@@ -42,7 +42,7 @@ func (r results) picture(format string) ([]byte, error) {
 	for _, row := range limits(r.rows) {
 		name := row.by
 		if isPlan(name) {
-			continue // a plan: too much for a picture
+			continue // plans would be too many lines
 		}
 		if row.kind == isLimit {
 			name = theLimit
@@ -58,7 +58,7 @@ func (r results) picture(format string) ([]byte, error) {
 		return nil, err
 	}
 	p.Add(plotter.NewGrid())
-	// Past the extremes, so that no dot lies on the frame.
+	// Beyond the extremes, so that no dot lies on the frame.
 	const margin = 0.2
 	p.X.Min, p.X.Max = p.X.Min-margin, p.X.Max+margin
 	p.Y.Min, p.Y.Max = p.Y.Min-margin, p.Y.Max+margin
@@ -76,7 +76,7 @@ func (r results) picture(format string) ([]byte, error) {
 	whole := draw.New(canvas)
 	whole.SetColor(color.White)
 	whole.Fill(whole.Rectangle.Path())
-	// The legend stands beside the plot, where it covers no line.
+	// The legend is beside the plot, so that it covers no line.
 	const space = 10
 	p.Legend.XOffs = p.Legend.Rectangle(whole).Size().X + space
 	p.Draw(draw.Crop(whole, space, -p.Legend.XOffs-space, space, -space))
@@ -85,7 +85,7 @@ func (r results) picture(format string) ([]byte, error) {
 	return file.Bytes(), err
 }
 
-// sizeTicks marks the sizes measured, and labels as many as there is room for.
+// sizeTicks marks the measured sizes and labels as many as there is room for.
 func sizeTicks(sizes []int) (ticks plot.ConstantTicks) {
 	const most = 9
 	step := (len(sizes) + most - 1) / most

@@ -13,27 +13,27 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// results are what a run finds out, in a file in the Go benchmark format, for benchstat: the
-// machine as the configuration, and a line a sample such as
+// results are the measurements of a run. A file of them is in the Go benchmark format, for
+// benchstat: the machine is the configuration, and each sample is a line such as
 //
 //	BenchmarkUpdate/kind=kernel/by=avx2/n=32Ki 1500 11004 ns/op 59556 MB/s
 //
-// where an operation is a step on n elements, and by has _ for spaces.
+// An operation is a step on n elements. by has _ instead of spaces.
 type results struct {
-	mode    string // what was measured: Update or Family
+	mode    string // what was measured: Update or Options
 	machine []benchfmt.Config
 	sizes   []int
 	rows    []row
 }
 
-// text is the file. It has notes first, in lines that are no results.
+// text returns the file. It begins with notes, in lines that are no results.
 func (r results) text(notes ...string) []byte {
 	for _, row := range r.rows {
 		if row.plan != "" {
 			notes = append(notes, fmt.Sprintf("%s ran plan %s at %s elements", row.by, row.plan, formatCount(row.n)))
 		}
 	}
-	var text bytes.Buffer // which takes everything without an error
+	var text bytes.Buffer // writing to it never fails
 	for _, note := range notes {
 		fmt.Fprintln(&text, "#", note)
 	}
@@ -52,7 +52,7 @@ func (r results) text(notes ...string) []byte {
 	return text.Bytes()
 }
 
-// fastest returns the row with the smallest lower quartile of those that fit, nil if there is none.
+// fastest returns the row with the smallest lower quartile of those that fit, or nil if none fits.
 func fastest(rows []row, fits func(r row) bool) *row {
 	var best *row
 	for i := range rows {
@@ -63,7 +63,7 @@ func fastest(rows []row, fits func(r row) bool) *row {
 	return best
 }
 
-// limits leaves out the traffic loops that are not the fastest at their size.
+// limits returns rows without the traffic loops that are not the fastest at their size.
 func limits(rows []row) (list []row) {
 	for _, r := range rows {
 		best := fastest(rows, func(o row) bool { return o.kind == isLimit && o.n == r.n && o.traffic == r.traffic })
@@ -74,7 +74,7 @@ func limits(rows []row) (list []row) {
 	return list
 }
 
-// newTable has columns of numbers, each ended by a tab, and names behind them.
+// newTable returns a table with columns of numbers, each ended by a tab, and a last column of names.
 func newTable(w io.Writer) *tabwriter.Writer {
 	return tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 }
@@ -93,19 +93,19 @@ func (r results) writeSize(w io.Writer, n int) {
 	}
 }
 
-// A comparison is of a row with the fastest of its bases, which are of its size.
+// A comparison divides a row's time by that of the fastest of its bases, which have its size.
 type comparison struct {
 	title  string
 	isBase func(base, r row) bool
 }
 
-// comparisons are all there are. In a name, what stands before a comma is compared among itself,
-// and so is what stands before a slash.
+// comparisons lists all comparisons. Names with the same part before a comma or a slash are compared
+// with each other.
 var comparisons = []comparison{
 	{"the fastest bare traffic loop", func(base, r row) bool {
 		return r.kind != isLimit && base.kind == isLimit && base.traffic == r.traffic
 	}},
-	{"the C loop (-O3, no input rules)", func(base, r row) bool {
+	{"the C loop (-O3, without the rules for tiny inputs)", func(base, r row) bool {
 		return r.kind == isKernel && strings.HasPrefix(base.by, theCLoop+" ")
 	}},
 	{"kernel's fastest", func(base, r row) bool { return r.kind == isPeer && base.kind == isKernel }},
@@ -123,7 +123,7 @@ func before(text, separator string) string {
 	return text
 }
 
-// ratio is of the row of that name and size over its base, "" where there is none.
+// ratio returns the time of the row of that name and size over its base's, or "" if there is none.
 func (c comparison) ratio(rows []row, by string, n int) string {
 	r := fastest(rows, func(r row) bool { return r.by == by && r.n == n })
 	if r == nil {
@@ -136,7 +136,7 @@ func (c comparison) ratio(rows []row, by string, n int) string {
 	return fmt.Sprintf("%.2f (%.2f)", r.lower()/base.lower(), r.median()/base.median())
 }
 
-// writeRatios prints each comparison that the rows have, with a column a size.
+// writeRatios prints each comparison that the rows allow, with a column for each size.
 func (r results) writeRatios(w io.Writer) {
 	var names []string
 	for _, row := range r.rows {
@@ -167,7 +167,7 @@ func (r results) writeRatios(w io.Writer) {
 	}
 }
 
-// binaryUnits are the suffixes of counts and sizes.
+// binaryUnits lists the suffixes of counts and sizes.
 var binaryUnits = []struct {
 	suffix string
 	shift  int
@@ -184,7 +184,7 @@ func parseSizes(list string) (sizes []int, err error) {
 		}
 		n, err := strconv.Atoi(digits)
 		if err != nil || n < 1 || n > math.MaxInt/bytesPerElement>>shift {
-			return nil, fmt.Errorf("want counts such as 1000, 32Ki or 64Mi, not %q", word)
+			return nil, fmt.Errorf("count %q, want one such as 1000, 32Ki or 64Mi", word)
 		}
 		if n <<= shift; !slices.Contains(sizes, n) {
 			sizes = append(sizes, n)
@@ -193,8 +193,8 @@ func parseSizes(list string) (sizes []int, err error) {
 	return sizes, nil
 }
 
-// formatCount writes 65536 as 64Ki, and what is no whole number of a unit in digits, so that
-// parseSizes reads it back.
+// formatCount returns 64Ki for 65536. A count that is no whole number of a unit is in digits, so
+// that parseSizes reads it back.
 func formatCount(n int) string {
 	for _, unit := range binaryUnits {
 		if n > 0 && n%(1<<unit.shift) == 0 {
@@ -204,7 +204,7 @@ func formatCount(n int) string {
 	return strconv.Itoa(n)
 }
 
-// formatBytes rounds to a tenth of the unit.
+// formatBytes returns a size, rounded to a tenth of its unit.
 func formatBytes(n int) string {
 	for _, unit := range binaryUnits {
 		if n >= 1<<unit.shift {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin keeps the calling goroutine, and the processes that it starts, on one thread and on one CPU:
-// the last of those allowed, since interrupts favour the first. It tells what the system lets us
-// have.
+// pin keeps the calling goroutine, and the processes that it starts, on one thread and one CPU. It
+// uses the last CPU that is allowed, because interrupts favor the first. It returns a description of
+// what the system granted.
 func pin() string {
 	runtime.LockOSThread()
 	var allowed, one unix.CPUSet
@@ -27,7 +27,7 @@ func pin() string {
 	return "one thread"
 }
 
-// cpuTime is how long the calling thread has had a CPU; 0 where the system does not tell.
+// cpuTime returns how long the calling thread had a CPU, or 0 if the system does not say.
 func cpuTime() time.Duration {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)

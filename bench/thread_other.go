@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// pin keeps the calling goroutine on one thread: only on Linux is that kept on one CPU.
+// pin keeps the calling goroutine on one thread. Only Linux can keep the thread on one CPU.
 func pin() string {
 	runtime.LockOSThread()
 	return "one thread"
 }
 
-// cpuTime is known on Linux alone.
+// cpuTime returns 0: only Linux knows it.
 func cpuTime() time.Duration { return 0 }

@@ -5,28 +5,28 @@ import (
 	"math"
 )
 
-// The memory traffic of a step and nothing else: one array is only read, as the gradients are, and
-// two to four are loaded and stored, as theta, s, m and b are. No implementation can be faster than
-// the fastest of these loops. Which one that is depends on the CPU and on where the data are, so
-// all are measured.
+// Traffic loops move the same memory as a step and do nothing else. They read one array, as a step
+// reads the gradients, and load and store two to four, as it does theta, s, m and b. No implementation
+// can be faster than the fastest of these loops. Which one is fastest depends on the CPU and on where
+// the data lie, so all are measured.
 
 // streams are the arguments of a loop in assembly.
 type streams struct {
 	read  *float32
 	kept  [4]*float32
-	whole int    // bytes of each array, a positive multiple of the 64 that a turn takes
+	whole int    // bytes of each array, a positive multiple of the 64 of an iteration
 	ahead int    // how many bytes ahead to prefetch; 0: no prefetch
-	flip  uint32 // each kept element's bits are xored with it: 0 but in tests
+	flip  uint32 // xored with the bits of each kept element; 0 except in tests
 }
 
-// A trafficLoop goes over the arrays: vectors, which is in assembly, as far as it can, and Go.
+// A trafficLoop goes over the arrays, in assembly (vectors) as far as it can, then in Go.
 type trafficLoop struct {
 	name string
 	streams
 	vectors func(a *streams) // nil: Go alone
 }
 
-// trafficLoops are those that this CPU has.
+// trafficLoops returns the loops that this CPU supports.
 func trafficLoops() (loops []*trafficLoop) {
 	for _, isa := range vectorLoops {
 		for _, ahead := range []int{0, 256, 2048} {
@@ -43,7 +43,7 @@ func trafficLoops() (loops []*trafficLoop) {
 	return loops
 }
 
-// pass takes all elements once. The arrays have one length.
+// pass goes over all elements once. The arrays have the same length.
 func (l *trafficLoop) pass(read []float32, kept ...[]float32) {
 	at := 0
 	if l.whole = 4 * len(read) / 64 * 64; l.whole > 0 && l.vectors != nil {
@@ -68,5 +68,5 @@ func (l *trafficLoop) pass(read []float32, kept ...[]float32) {
 	}
 }
 
-// largest keeps the compiler from leaving the reading out.
+// largest keeps the compiler from removing the reads.
 var largest float32

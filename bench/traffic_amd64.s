@@ -1,17 +1,17 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// The memory traffic of a step and nothing else: see traffic.go. FLIP is zero, so that what is
-// stored is what was loaded.
+// The memory traffic of a step and nothing else; see traffic.go. FLIP is zero, so the loop
+// stores what it loaded.
 
 #define ARGS  BX // the streams
 #define GRAD  SI // the start of each array
 #define THETA DI
 #define S     DX
-#define M     R8 // nil: there is none, nor B
-#define B     R9 // nil: there is none
-#define AT    AX // bytes behind us
-#define AHEAD R10 // what to prefetch
+#define M     R8 // nil if there is none; then B is nil
+#define B     R9 // nil if there is none
+#define AT    AX // the offset in bytes
+#define AHEAD R10 // the prefetch distance in bytes
 #define END   CX // where to stop
 
 #define FETCH(pointer) \
@@ -19,7 +19,7 @@
 
 #define NO_FETCH(pointer)
 
-// LOOP takes a cache line of each array in a turn.
+// LOOP handles a cache line of each array in an iteration.
 #define LOOP(turn, next, FETCH, READ, KEEP) \
 turn:               \
 	FETCH(GRAD)     \
@@ -42,7 +42,7 @@ next:               \
 	CMPQ AT, END    \
 	JLT  turn
 
-// LOOPS is a function after its argument.
+// LOOPS is the body of a function after it loaded its argument.
 #define LOOPS(FLIP, READ, KEEP) \
 	MOVQ  streams_read(ARGS), GRAD              \
 	MOVQ  (streams_kept+0)(ARGS), THETA         \

@@ -1,17 +1,17 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// The memory traffic of a step and nothing else: see traffic.go. V15 is zero, so that what is
-// stored is what was loaded.
+// The memory traffic of a step and nothing else; see traffic.go. V15 is zero, so the loop
+// stores what it loaded.
 
 #define ARGS  R4 // the streams
 #define GRAD  R0 // the next elements
 #define THETA R1
 #define S     R2
-#define M     R5 // nil: there is none, nor B
-#define B     R6 // nil: there is none
+#define M     R5 // nil if there is none; then B is nil
+#define B     R6 // nil if there is none
 #define LEFT  R3 // bytes
-#define AHEAD R7 // bytes from the next elements to what to prefetch
+#define AHEAD R7 // the prefetch distance in bytes
 
 #define FETCH(pointer) \
 	ADD  AHEAD, pointer, R8 \
@@ -27,7 +27,7 @@
 	VEOR   V15.B16, V3.B16, V3.B16                       \
 	VST1.P [V0.B16, V1.B16, V2.B16, V3.B16], 64(pointer)
 
-// LOOP takes 64 bytes of each array in a turn, and then returns.
+// LOOP handles 64 bytes of each array in an iteration. It returns at the end.
 #define LOOP(turn, next, FETCH) \
 turn:                                                 \
 	FETCH(GRAD)                                       \

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Each loop takes every element of the arrays that it is given and none beside: the one it reads
-// stays, the bits of the others change where the test says so.
+// Each loop uses every element of its arrays and no other memory. It leaves the array that it reads,
+// and flips the bits of the others.
 func TestTraffic(t *testing.T) {
 	const margin, longest = 64, 200
 	for _, loop := range append(trafficLoops(), &trafficLoop{name: "go"}) {

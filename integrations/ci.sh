@@ -13,10 +13,10 @@ for mod in */go.mod; do
 	echo "integrations/$module"
 	cd "$module"
 
-	# Whoever requires a module needs the Go of its directive. It cannot be lower than
-	# those of the modules that it requires, and those that it names as indirect may be
-	# newer than needed: what is left without them is the lowest. That this Go will do
-	# is seen by having it check all types, go vet's first step.
+	# Users of a module need the Go of its directive. The directive cannot be lower than those
+	# of the modules that it requires. Indirect requirements may be newer than needed, so the
+	# lowest version is found without them. go vet, which first checks all types, shows that
+	# this Go is enough.
 	{
 		sed '/\/\/ indirect/d; s/^go .*/go 1.17/' go.mod
 		grep '^replace' go.work # go mod does without go.work
@@ -25,7 +25,7 @@ for mod in */go.mod; do
 	GOWORK=off go mod tidy -modfile="$work/go.mod" 2>"$work/tidy" || { cat "$work/tidy"; exit 1; }
 	lowest=$(directive "$work/go.mod")
 	if [ "$(directive go.mod)" != "$lowest" ]; then
-		echo "its go directive is $(directive go.mod), go $lowest is enough, where no indirect requirement is newer than needed"
+		echo "its go directive is $(directive go.mod), but go $lowest is enough if no indirect requirement is newer than needed"
 		exit 1
 	fi
 	release=$lowest

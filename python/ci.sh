@@ -4,9 +4,9 @@
 #     bash python/ci.sh              with the newest torch of PyPI
 #     OLDEST=1 bash python/ci.sh     and then with the oldest that is claimed
 #
-# The environments are kept in KERNEL_PYTHON, by default ~/.cache/kernel-python, since
-# torch is some gigabytes. They are brought up to date in each run. If PyPI cannot be
-# reached, or is slow, what is there is used, and what is not there is left out.
+# The environments are kept in KERNEL_PYTHON, by default ~/.cache/kernel-python, because
+# torch has some gigabytes. Each run updates them. If PyPI cannot be reached, or is slow, the
+# script uses existing environments and leaves out what is missing.
 # PYTHON, PYTHON_OLDEST and PYTHON_NEWEST name the interpreters. The wheel is tried with the
 # last two, in environments without torch, Go and a compiler. uWSGI and vmprof, if they
 # can be built, fork and send signals as programs in C do.

@@ -64,7 +64,7 @@ def go_build(target, version):
         subprocess.run(command, cwd=capi, check=True, env=environment)
     except subprocess.CalledProcessError:
         raise SystemExit(
-            "kernel_rmsprop: go build failed, see above. It needs a C compiler, such as gcc, and what go.mod asks for."
+            "kernel_rmsprop: go build failed, see above. It needs a C compiler, such as gcc, and the modules that go.mod requires."
         ) from None
     target.with_suffix(".h").unlink(missing_ok=True)  # capi/kernel.h is the header
 

@@ -1,10 +1,10 @@
-"""Takes RMSProp or Adam steps with the framework that its argument names.
+"""Runs RMSProp or Adam steps with the framework that its argument names.
 
-It reads one JSON object from standard input: theta, a list of gradients, one a
-step, and cases, which are RMSProp's fields. It answers with one JSON object: the framework's version,
-and for each case theta after each step, and s, m and b after the last one,
-where the framework shows them. Where the framework is not installed, it answers
-with what is missing.
+It reads one JSON object from standard input: theta, a list with one gradient for each
+step, and cases, which are RMSProp's fields. It answers with one JSON object: the
+framework's version and, for each case, theta after each step, and s, m and b after the
+last one if the framework shows them. If the framework is not installed, it answers with
+the name of what is missing.
 """
 
 import json
@@ -16,8 +16,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# The answer has standard output to itself: what libraries print goes to
-# standard error.
+# Only the answer goes to standard output. What libraries print goes to standard error.
 answer = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 

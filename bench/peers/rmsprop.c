@@ -1,4 +1,4 @@
-// RMSProp steps as one writes them in C. The benchmark compiles and loads this.
+// RMSProp steps in plain C. The benchmark compiles and loads this.
 #include <math.h>
 #include <stddef.h>
 

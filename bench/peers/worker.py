@@ -1,4 +1,4 @@
-"""Takes RMSProp steps with one of Python's libraries, on one thread, as lines ask for; see peer_python.go."""
+"""Runs RMSProp steps with one of Python's libraries, on one thread. peer_python.go has the protocol."""
 
 import os
 import sys
@@ -12,17 +12,17 @@ os.environ.update(  # before any library reads them
     TF_CPP_MIN_LOG_LEVEL="2", TORCHINDUCTOR_COMPILE_THREADS="1",
     XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" if MODE == "jax" else "")
 
-# The reason of a failure is enough: the benchmark shows it in a line.
+# The reason for a failure is enough: the benchmark shows it in one line.
 sys.excepthook = lambda kind, reason, _: print(f"{kind.__name__}: {reason}", file=sys.stderr)
 
-# The answers have standard output to themselves; what libraries print goes to standard error.
+# Only answers go to standard output. What libraries print goes to standard error.
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
 import numpy as np
 
-# Each library has a function that takes the data over and returns one that takes
-# a step, and one that waits for the steps and returns theta and s.
+# Each library has a function that gets the data and returns two functions: one runs a step,
+# one waits for the steps and returns theta and s.
 
 
 def with_numpy(theta, grad, s):
@@ -44,9 +44,9 @@ def with_torch(theta, grad, s):
     optimizer = torch.optim.RMSprop([parameter], lr=LR, alpha=RHO, eps=EPS, foreach=foreach)
     step = optimizer.step
     if MODE == "torch-compile":
-        torch.compiler.reset()  # forget other lengths: code for all of them would be slower
+        torch.compiler.reset()  # forget other lengths: code for all lengths would be slower
         step = torch.compile(lambda: optimizer.step())
-    for _ in range(3):  # makes the state, and compiles
+    for _ in range(3):  # creates the state, and compiles
         step()
     mean = optimizer.state[parameter]["square_avg"]
     with torch.no_grad():
@@ -56,7 +56,7 @@ def with_torch(theta, grad, s):
 
 
 def with_tensorflow(theta, grad, s):
-    """The op behind tf.train.RMSPropOptimizer, called directly: a tf.function takes 0.2 ms more."""
+    """The op of tf.train.RMSPropOptimizer, called directly: a tf.function needs 0.2 ms more."""
     theta, s, momentum = tf.Variable(theta), tf.Variable(s), tf.Variable(np.zeros_like(s))
     arguments = dict(
         var=theta.handle, ms=s.handle, mom=momentum.handle, grad=tf.constant(grad),
@@ -65,7 +65,7 @@ def with_tensorflow(theta, grad, s):
 
 
 def with_jax(theta, grad, s):
-    """optax.rmsprop, compiled for data that it may overwrite."""
+    """optax.rmsprop, compiled with donated arguments, which it may overwrite."""
     optimizer = optax.rmsprop(LR, decay=RHO, eps=EPS)
 
     def update(theta, state, grad):
@@ -116,7 +116,7 @@ print(version, file=answers)
 for line in sys.stdin:
     command, _, count = line.strip().partition(" ")
     if command == "load":
-        step = get = None  # their memory, before more is taken
+        step = get = None  # frees their memory before more is allocated
         step, get = library(*(x.copy() for x in np.fromfile("data", "<f4").reshape(3, -1)))
         print("ok", file=answers)
     elif command == "run":

@@ -1,10 +1,10 @@
-// Command predict tells how many cycles an element costs in kernel's assembly on CPUs that are not
-// here, as llvm-mca predicts with all data in the first cache:
+// Command predict predicts with llvm-mca how many cycles an element costs in kernel's assembly on
+// other CPUs, if all data are in the first cache:
 //
 //	go run -C bench ./predict [PATTERN]
 //
-// It takes the main loops of the functions that the regular expression matches, 'update.*' if there
-// is none, out of a built binary. It needs llvm-mca and llvm-objdump.
+// It finds the main loops of the functions that the regular expression matches ('update.*' by
+// default) in a binary. It needs llvm-mca and llvm-objdump.
 package main
 
 import (
@@ -26,8 +26,8 @@ import (
 
 const modulePath = "github.com/seed57504d97/kernel"
 
-// A platform is an architecture, cores of it as llvm-mca calls them, and a vector's square root, to
-// try their models with.
+// A platform is an architecture, its cores by llvm-mca's names, and the square root of a vector, which
+// tests their models.
 type platform struct {
 	goarch, triple string
 	cores          []string
@@ -73,10 +73,10 @@ func predict(pattern string, w io.Writer) error {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
-		fmt.Fprintf(w, "\n%s: cycles an element in the main loops, as %s predicts\n", p.goarch, filepath.Base(tools.mca))
+		fmt.Fprintf(w, "\n%s: cycles for each element in the main loops, predicted by %s\n", p.goarch, filepath.Base(tools.mca))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 		fmt.Fprintln(t, "elements\tinstructions\t"+strings.Join(p.cores, "\t")+"\t  loop")
-		marks := map[string]string{} // behind the numbers of a core
+		marks := map[string]string{} // after the numbers of a core
 		for _, core := range p.cores {
 			if cycles, ok := tools.simulate(p.triple, core, []string{p.root}); ok && cycles < 1.5 {
 				marks[core] = "?"
@@ -112,8 +112,8 @@ func predict(pattern string, w io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintln(w, "\n-: LLVM does not know the core, or the core not the instructions")
-	fmt.Fprintln(w, "?: LLVM's model of the core has a square root every cycle, which is too many")
+	fmt.Fprintln(w, "\n-: LLVM does not know the core, or the core lacks the instructions")
+	fmt.Fprintln(w, "?: LLVM's model of the core computes a square root in every cycle, which is too fast")
 	return nil
 }
 
@@ -138,7 +138,7 @@ func symbols(binary string, wanted *regexp.Regexp) (names []string, err error) {
 type instruction struct {
 	address uint64
 	text    string
-	target  uint64 // where a branch leads; 0 for other instructions
+	target  uint64 // of a branch; 0 for other instructions
 }
 
 var (
@@ -151,7 +151,7 @@ var (
 	armStore = regexp.MustCompile(`^st(?:1\s+{ (.*) }|r\s+(q\d+)|p\s+(q\d+, q\d+)), \[(\w+)`)
 )
 
-// disassembly reads what llvm-objdump prints of a function.
+// disassembly reads llvm-objdump's output for a function.
 func disassembly(out string) (code []instruction) {
 	for _, match := range listed.FindAllStringSubmatch(out, -1) {
 		in := instruction{text: strings.TrimSpace(comment.ReplaceAllString(match[2], ""))}
@@ -167,16 +167,16 @@ func disassembly(out string) (code []instruction) {
 
 func (in instruction) back() bool { return in.target != 0 && in.target <= in.address }
 
-// A loop is the instructions of one iteration, in the assembler's words.
+// A loop is the instructions of one iteration, in the assembler's syntax.
 type loop struct {
-	start    uint64 // bytes behind the function's
+	start    uint64 // in bytes from the function's start
 	body     []string
 	elements int // that an iteration updates
 }
 
-// mainLoops finds the backward branches around no other one that repeat at least a quarter as many
-// vector instructions as any does: those of the plans, without the last elements'. The branches
-// forward are not taken: they lead to what rare values need, or another plan.
+// mainLoops finds the innermost loops with at least a quarter as many vector instructions as the
+// largest: those of the plans, without those of the last elements. It ignores forward branches, which
+// lead to the code for rare values or to another plan.
 func mainLoops(code []instruction) (loops []loop, err error) {
 	vectors := func(body []instruction) (n int) {
 		for _, in := range body {
@@ -205,7 +205,7 @@ func mainLoops(code []instruction) (loops []loop, err error) {
 			if i < len(body)-1 && always.MatchString(in.text) {
 				to := slices.IndexFunc(body, func(other instruction) bool { return other.address == in.target })
 				if to < i {
-					return nil, fmt.Errorf("the loop at %#x is not in one piece: %q is in it", l.start, in.text)
+					return nil, fmt.Errorf("the loop at %#x is not in one piece: it contains %q", l.start, in.text)
 				}
 				i = to - 1 // past what is done rarely
 				continue
@@ -225,8 +225,8 @@ func mainLoops(code []instruction) (loops []loop, err error) {
 	return loops, nil
 }
 
-// elements is how many an iteration updates: a quarter of the bytes that it stores to each array.
-// What it stores on the stack does not count.
+// elements returns how many elements an iteration updates: a quarter of the bytes that it stores to
+// each array. Stores to the stack do not count.
 func elements(body []string) (int, error) {
 	stored := map[string]int{} // bytes, by the register that points to them
 	for _, text := range body {
@@ -248,11 +248,11 @@ func elements(body []string) (int, error) {
 
 // ---- llvm ----
 
-// llvm is the two programs, of one version: a disassembler may print what an older assembler does
-// not know.
+// llvm holds the two programs, of the same version: an older assembler may not know what a newer
+// disassembler prints.
 type llvm struct{ mca, objdump string }
 
-// findLLVM prefers the newest, which knows the most cores.
+// findLLVM prefers the newest version, which knows the most cores.
 func findLLVM() (llvm, error) {
 	for version := 40; version >= 13; version-- {
 		suffix := fmt.Sprint("-", version)
@@ -270,10 +270,10 @@ var (
 	postIndexed = regexp.MustCompile(`^(.*\[(x\d+)\]), (#\w+)$`)
 )
 
-// simulate returns how many cycles one of many iterations takes, if LLVM knows. llvm-mca lets a
-// store with a post-index move its pointer only once the data is there, and so the next iteration's
-// load wait for this one's result; real cores move it at once. Hence the moving is an instruction
-// of its own here.
+// simulate returns how many cycles one of many iterations takes, if LLVM knows. In llvm-mca, a store
+// with a post-index advances its pointer only when the data is available, so the next iteration's
+// load waits for this one's result. Real cores advance it at once. So simulate turns the advance
+// into an instruction of its own.
 func (tools llvm) simulate(triple, core string, body []string) (cycles float64, ok bool) {
 	const iterations = 1000
 	cmd := exec.Command(tools.mca, "-mtriple="+triple, "-mcpu="+core, fmt.Sprint("-iterations=", iterations))

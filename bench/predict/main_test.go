@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A loop of two vectors in llvm-objdump's words, with a rare branch out of it, one past a piece of
-// it, and a loop of one vector behind it.
+// A loop of two vectors in llvm-objdump's syntax, with a rare branch out of it, a branch over a part
+// of it, and a loop of one vector after it.
 const amd64Loop = `
 00000000005bb480 <example.com/kernel.updateAVX2.abi0>:
   5bb480:      	movq	0x8(%rsp), %rdi
@@ -80,7 +80,7 @@ func TestMainLoop(t *testing.T) {
 	}
 }
 
-// The loops are found in the kernel as it is.
+// The tool finds the loops of the kernel.
 func TestPredict(t *testing.T) {
 	if _, err := findLLVM(); err != nil {
 		t.Skip(err)

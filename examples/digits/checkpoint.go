@@ -185,7 +185,7 @@ func follow(path string) (string, error) {
 	return "", errors.New("too many links")
 }
 
-// sync is (*os.File).Sync, but for the test that looks when it is called.
+// sync is (*os.File).Sync. A test replaces it to see when it is called.
 var sync = (*os.File).Sync
 
 // replace gives a file new content: all of it or, if it fails or the program or the

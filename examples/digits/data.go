@@ -166,7 +166,7 @@ func truncated(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// open opens a file by its own name or by one it goes by elsewhere.
+// open opens a file by its name or by one of its usual other names.
 func open(dir, name string) (*os.File, error) {
 	dotted := strings.Replace(name, "-idx", ".idx", 1)
 	for _, variant := range []string{name, name + ".gz", dotted, dotted + ".gz"} {

@@ -48,8 +48,8 @@ func lastResult(t *testing.T, args []string, printed string) result {
 	return result{accuracy, m[2]}
 }
 
-// mustEnd runs the program, which must end with the status and, where a
-// message is given, print that one line and nothing else.
+// mustEnd runs the program, which must end with the status and, if a message is
+// given, print that one line and nothing else.
 func mustEnd(t *testing.T, status int, message string, args ...string) {
 	t.Helper()
 	var stdout, stderr strings.Builder

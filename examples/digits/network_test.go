@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// TestGradient compares gradient with the slope of the loss, as far as two
-// points a little apart tell it.
+// TestGradient compares gradient with the slope of the loss between two close points.
 func TestGradient(t *testing.T) {
 	const inputs, hidden = 6, 5
 	rng := rand.New(rand.NewPCG(1, 0))

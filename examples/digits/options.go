@@ -156,7 +156,7 @@ func (o *options) complete() error {
 	case !(o.clip >= 0):
 		return fmt.Errorf("-clip %v: must be 0 or more", o.clip)
 	case o.rho == 0 && o.eps == 0:
-		return errors.New("-rho 0, -eps 0: one must be above 0: without them steps go by the gradient's sign alone")
+		return errors.New("-rho 0, -eps 0: one must be above 0: without both, a step is lr in the direction of the gradient's sign")
 	case alone && o.momentum != 0:
 		return fmt.Errorf("-momentum %v: needs another -optimizer than %s", o.momentum, o.optimizer)
 	case alone && o.centered:

@@ -115,7 +115,7 @@ func TestFlagErrors(t *testing.T) {
 		{"-lr -0.1", "-lr -0.1: must be a number in [0, 2^64]"},
 		{"-lr NaN", "-lr NaN: must be a number in [0, 2^64]"},
 		{"-rho 1.5", "-rho 1.5: must be a number in [0, 1]"},
-		{"-rho 0 -eps 0", "-rho 0, -eps 0: one must be above 0: without them steps go by the gradient's sign alone"},
+		{"-rho 0 -eps 0", "-rho 0, -eps 0: one must be above 0: without both, a step is lr in the direction of the gradient's sign"},
 		{"-eps 1e39", "-eps 1e+39: must be a number that is finite in float32 and not negative"},
 		{"-optimizer lion", "-optimizer lion: must be one of adam, adamw, gomlx, gorgonia, keras, optax, pytorch, tensorflow, update"},
 		{"-momentum 0.9", "-momentum 0.9: needs another -optimizer than update"},

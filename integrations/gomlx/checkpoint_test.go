@@ -67,7 +67,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestCheckpointVariables looks at what is saved.
+// TestCheckpointVariables checks what is saved.
 func TestCheckpointVariables(t *testing.T) {
 	for _, options := range []kernel.RMSProp{kernel.GoMLX(), kernel.GoMLXAdam()} {
 		testCheckpointVariables(t, options)

@@ -370,7 +370,7 @@ func (made *gradients) add(o *Optimizer, own *context.Context, v *context.Variab
 }
 
 // perStepUpdates takes the functions of train.AddPerStepUpdateGraphFn from the
-// graph, where they would run before the step, and returns an executor of a graph
+// graph, in which they would run before the step, and returns an executor of a graph
 // that has them alone, or nil if there are none.
 func perStepUpdates(ctx *context.Context, g *graph.Graph) *context.Exec {
 	type update struct {

@@ -129,7 +129,7 @@ func normal(rng *rand.Rand, scale float32) (all []*tensors.Tensor) {
 type inputs struct {
 	rng       *rand.Rand
 	scale     float32
-	variables int // of the weights, so many from the first have an input
+	variables int // of the weights; the first ones have an input
 }
 
 func newInputs() *inputs { return &inputs{rand.New(rand.NewPCG(1, 2)), 1, len(weights)} }
@@ -152,7 +152,7 @@ func concatenate(ts []*tensors.Tensor) (all []float32) {
 	return all
 }
 
-// run takes so many of the loop's steps.
+// run runs that many of the loop's steps.
 func (tr *training) run(data train.Dataset, steps int) {
 	tr.t.Helper()
 	if _, err := tr.loop.RunSteps(data, steps); err != nil {

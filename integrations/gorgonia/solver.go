@@ -30,7 +30,7 @@ import (
 // step at a time, on as many goroutines as [WithWorkers] says.
 //
 // It is not a [gorgonia.Solver]: otherwise gorgonia.WithLearnRate(0.1)(solver) would
-// compile, and do nothing. Where that interface is needed, use [Solver.AsSolver].
+// compile, and do nothing. If that interface is needed, use [Solver.AsSolver].
 type Solver struct {
 	// States has the state of each node that has taken a step, by the node's name. It
 	// is plain data, which encoding/gob can save. A training whose weights and States

@@ -512,7 +512,7 @@ func TestNameless(t *testing.T) {
 	}
 }
 
-// elsewhere is an engine with memory that Go cannot reach, as that of a GPU.
+// elsewhere is an engine whose memory Go cannot reach, such as a GPU's.
 type elsewhere struct{ tensor.StdEng }
 
 func (elsewhere) AllocAccessible() bool { return false }
@@ -650,7 +650,7 @@ func TestMachine(t *testing.T) {
 	}
 }
 
-// Where the gradients are not bound, two nodes may have one gradient.
+// If the gradients are not bound, two nodes may have one gradient.
 func TestUnboundGradients(t *testing.T) {
 	g := gorgonia.NewGraph()
 	a := gorgonia.NodeFromAny(g, dense([]float32{1, 2}, 2), gorgonia.WithName("a"))

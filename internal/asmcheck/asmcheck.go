@@ -1,8 +1,8 @@
-// Package asmcheck checks what no run of a kernel shows, or only one on a CPU that is not
-// here, in the machine code of a binary: that an assembly function has no instruction that
-// its CPU may lack, leaves no upper halves of vector registers behind, reads no vector or
-// mask register that it has not written, and does not touch the stack but for its
-// arguments. It reads the code with GNU's objdump.
+// Package asmcheck checks the machine code of assembly functions for faults that no run shows,
+// or only a run on another CPU. A function must not have an instruction that its CPU may lack,
+// must not leave upper halves of vector registers behind, must not read a vector or mask
+// register before it wrote it, and must not touch the stack except for its arguments. The
+// package reads the code of a binary with GNU's objdump.
 package asmcheck
 
 import (
@@ -20,10 +20,10 @@ import (
 	"strings"
 )
 
-// A Machine is what the assembly functions of one GOARCH are checked against.
+// A Machine has the rules for the assembly functions of one GOARCH.
 type Machine struct {
 	GOARCH string
-	tools  string // what the names of GNU's tools begin with
+	tools  string // prefix of the names of GNU's tools
 	// The word in a function's name that says which CPUs it is for, and the
 	// instructions that all of these have, as GNU's assembler calls them. A function
 	// without such a word may use what every CPU of the GOARCH has, the word "".
@@ -32,7 +32,7 @@ type Machine struct {
 	step  func(f *flow, i instruction, leaves bool) (problems []string)
 }
 
-// Machines are those that have assembly.
+// Machines lists the GOARCHs that have assembly.
 var Machines = []Machine{
 	{"amd64", "x86_64-linux-gnu-", map[string]string{
 		"AVX512": "generic64+avx2+fma+avx512f+avx512dq+avx512bw+avx512vl",
@@ -99,10 +99,10 @@ func (m *Machine) Check(binary, importPath string) (problems []string, checked m
 	return problems, checked, nil
 }
 
-// rootIterations finds roots in software with another number of fused steps than what
-// TestRootModel and TestQuotientModel prove: this CPU's estimates may be better than they
-// have to be, so running the kernel would not show one too few. Each iteration, correction
-// and refinement has one VFNMADD231PS.
+// rootIterations reports roots in software whose number of fused steps is not the one that
+// TestRootModel and TestQuotientModel prove. This CPU's estimates may be better than required,
+// so a run of the kernel might not show a missing step. Each iteration, correction and
+// refinement has one VFNMADD231PS.
 func rootIterations(code []instruction) (problems []string) {
 	for estimate, want := range map[string]int{"vrsqrt14ps": 1 + 1 + 2, "vrsqrtps": 2 + 1} {
 		roots, fused := 0, 0
@@ -220,7 +220,7 @@ func parseListing(listing string) (code []instruction) {
 	return code
 }
 
-// withoutPadding leaves out what fills a function's end.
+// withoutPadding removes the padding at the end of a function.
 func withoutPadding(code []instruction) []instruction {
 	for len(code) > 0 && (code[len(code)-1].name == "udf" || code[len(code)-1].name == "int3") {
 		code = code[:len(code)-1]
@@ -247,14 +247,13 @@ func splitOperands(text string) (operands []string) {
 	return operands
 }
 
-// unknownInstructions returns those that GNU's assembler refuses when told which
-// instructions there are.
+// unknownInstructions returns the instructions that GNU's assembler refuses for the given CPUs.
 func unknownInstructions(code []instruction, as, march string) (problems []string, err error) {
 	var source strings.Builder
 	for _, i := range code {
 		operands := slices.Clone(i.operands)
 		if last := len(operands) - 1; last >= 0 && bareAddress.MatchString(operands[last]) {
-			operands[last] = "." // where a branch goes does not matter here
+			operands[last] = "." // the target of a branch does not matter here
 		}
 		fmt.Fprintln(&source, i.name, strings.Join(operands, ", "))
 	}
@@ -293,13 +292,13 @@ func evexEncodings(code []instruction) (problems []string) {
 
 // ---- All ways through a function ----
 
-// A flow is what is known before an instruction, on whichever way it was reached.
+// A flow is what is known before an instruction on every way that reaches it.
 type flow struct {
 	wide    bool   // a YMM or ZMM register was used since the last VZEROUPPER
 	written uint64 // vector registers from bit 0, mask registers from bit 32
 }
 
-// merge adds to f what another way brings, and reports whether that is new.
+// merge combines f with the flow of another way, and reports whether f changed.
 func (f *flow) merge(other flow) (changed bool) {
 	merged := flow{f.wide || other.wide, f.written & other.written}
 	changed = merged != *f
@@ -307,7 +306,7 @@ func (f *flow) merge(other flow) (changed bool) {
 	return changed
 }
 
-// paths follows all ways through a function and returns what is wrong on one of them.
+// paths follows all ways through a function and returns what is wrong on any of them.
 func (m *Machine) paths(code []instruction) (problems []string) {
 	at := map[uint64]int{}
 	for n, i := range code {
@@ -388,7 +387,7 @@ var (
 	amd64Wide   = regexp.MustCompile(`%[yz]mm`)
 	amd64Vector = regexp.MustCompile(`%[xyz]mm(\d+)|%k([0-7])`)
 	amd64Mask   = regexp.MustCompile(`\{%k[0-7]\}(\{z\})?`)
-	// What reads the operand that it writes, and what only reads its last one.
+	// Instructions that read the operand that they write, and those that only read their last one.
 	amd64Updates = regexp.MustCompile(`^vfn?m(add|sub)`)
 	amd64Reads   = regexp.MustCompile(`^(v?u?comis|v?ptest|kortest|ktest|prefetch)`)
 )
@@ -444,7 +443,7 @@ func amd64Step(f *flow, i instruction, leaves bool) (problems []string) {
 	return problems
 }
 
-// registerBit is where a flow has a vector or a mask register.
+// registerBit returns the bit of a vector or mask register in a flow.
 func registerBit(match []string) uint64 {
 	if match[1] != "" {
 		n, _ := strconv.Atoi(match[1])

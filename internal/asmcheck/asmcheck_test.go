@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What is wrong with a few lines of code; the instruction in line n is at address 0xn0.
+// The problems of a few lines of code. The instruction in line n is at address 0xn0.
 func TestPaths(t *testing.T) {
 	for _, test := range []struct {
 		goarch, code, want string
@@ -66,8 +66,8 @@ func listing(lines ...string) []instruction {
 	return parseListing(text.String())
 }
 
-// Of each line the assembler for a kernel's name takes the first instruction and refuses
-// the second.
+// For the kernel's name, the assembler accepts the first instruction of a line and refuses the
+// second.
 func TestGates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts GNU's assembler")

@@ -1,5 +1,5 @@
-// Package digits has the images that the examples train on, what their networks
-// share, and a report on how trainings went, side by side.
+// Package digits has the images that the examples train on, the code that their networks share,
+// and a report that compares trainings side by side.
 //
 // The images are Optical Recognition of Handwritten Digits by E. Alpaydin and
 // C. Kaynak, 1998, under CC BY 4.0: see examples/digits/README.md.
@@ -87,8 +87,8 @@ func (b *Batch) add(s *Set, i int) {
 	b.Labels = append(b.Labels, int32(s.Labels[i]))
 }
 
-// Batches yields size images at a time, in an order that depends on the epoch and
-// nothing else. It leaves out what remains after the last whole batch.
+// Batches yields size images at a time, in an order that depends on the epoch alone. It leaves
+// out the images after the last whole batch.
 func (s *Set) Batches(epoch, size int) iter.Seq[*Batch] {
 	return func(yield func(*Batch) bool) {
 		order := rand.New(rand.NewPCG(1, uint64(epoch))).Perm(len(s.Labels))

@@ -45,7 +45,7 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// numbered has images that know their place.
+// numbered returns a set in which each image holds its own index.
 func numbered(n int) *Set {
 	s := &Set{}
 	for i := range n {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Training is the result of one.
+// A Training is the result of a training.
 type Training struct {
 	Name      string    // of the optimizer
 	Losses    []float64 // mean over the batches of each epoch
@@ -15,7 +15,7 @@ type Training struct {
 	Optimizer time.Duration // of that time; 0: not measured
 }
 
-// Print writes the trainings side by side: a line an epoch, then what came of it.
+// Print writes the trainings side by side: a line for each epoch, then the results.
 func Print(w io.Writer, trainings ...*Training) {
 	line := func(name string, cell func(t *Training) string) {
 		fmt.Fprintf(w, "%-14s", name)

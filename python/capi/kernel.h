@@ -1,18 +1,18 @@
 /*
- * kernel.h: the RMSProp family over float32 arrays, with the same bits on every
- * CPU. The C interface of the Go package github.com/seed57504d97/kernel; its
+ * kernel.h: RMSProp steps over float32 arrays, with the same bits on every CPU.
+ * This is the C interface of the Go package github.com/seed57504d97/kernel; its
  * documentation says what the options do and which bits come out.
  *
  *     go build -C capi -buildmode=c-shared -o libkernel_rmsprop.so .
  *     cc program.c -I capi ./libkernel_rmsprop.so
  *
  * Every function checks its arguments before it writes anything: NULL, lengths
- * that are negative or reach behind the end of the address space, addresses that
+ * that are negative or reach beyond the end of the address space, addresses that
  * are not aligned for their type, numbers out of range, arrays of float that
- * overlap. Where one is wrong it returns a code other than KERNEL_OK and puts the
- * reason, which names the argument, into message: UTF-8, ended by a zero byte, cut
- * off to fit message_size bytes. message may be NULL where message_size is 0. A
- * pointer that is merely wrong cannot be noticed and ends the process, as in C.
+ * overlap. If one is wrong, it returns a code other than KERNEL_OK and writes the
+ * reason, which names the argument, to message: UTF-8, ended by a zero byte, cut
+ * off to fit message_size bytes. message may be NULL if message_size is 0. A
+ * pointer to wrong memory is not noticed and can end the process, as in C.
  *
  * No array is kept after a call. All functions may be called from any thread, at
  * the same time, on arrays that do not overlap.
@@ -30,9 +30,9 @@
  *   - open files: Go raises the soft limit. When the first call returns, it is what it
  *     was before.
  *
- * The environment variable KERNEL_ISA, such as avx512,avx2, names what the library
- * is to use, as it was when the process started: the first of the list that the
- * CPU has.
+ * The environment variable KERNEL_ISA, such as avx512,avx2, selects the
+ * implementation: the first in the list that the CPU supports. Its value when the
+ * process started counts.
  */
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -46,7 +46,7 @@ extern "C" {
 /* Codes that functions return. */
 #define KERNEL_OK 0
 #define KERNEL_INVALID 1 /* an argument is wrong: nothing was written */
-#define KERNEL_FAILED 2  /* a fault in the library: what was to be written may be in part */
+#define KERNEL_FAILED 2  /* a fault in the library: arrays may be partly written */
 #define KERNEL_FORKED 3  /* this is the child of a fork: nothing was written, see above */
 
 /* kernel_options.flags */
@@ -55,7 +55,7 @@ extern "C" {
 #define KERNEL_DECOUPLED_DECAY (1 << 2)
 #define KERNEL_MAXIMIZE (1 << 3)
 #define KERNEL_EPS_OUTSIDE (1 << 4)     /* sqrt(s) + eps instead of sqrt(s + eps) */
-#define KERNEL_LR_OUTSIDE (1 << 5)      /* the momentum buffer holds steps before lr */
+#define KERNEL_LR_OUTSIDE (1 << 5)      /* the momentum buffer does not include lr */
 #define KERNEL_BIAS_CORRECTION (1 << 6) /* needs kernel_tensor.step */
 /* The conventions of torch.optim.RMSprop. */
 #define KERNEL_PYTORCH (KERNEL_EPS_OUTSIDE | KERNEL_LR_OUTSIDE)
@@ -73,8 +73,8 @@ typedef struct kernel_options {
 	double lr;           /* in [0, 2^64] */
 	double rho;          /* in [0, 1]: the share of the old means that is kept */
 	double eps;          /* in units of grad^2, or of grad with KERNEL_EPS_OUTSIDE */
-	double momentum;     /* in [0, 1); needs kernel_tensor.momentum where it is not 0 */
-	double weight_decay; /* added to the gradient, or taken from theta with KERNEL_DECOUPLED_DECAY */
+	double momentum;     /* in [0, 1); needs kernel_tensor.momentum if it is not 0 */
+	double weight_decay; /* added to the gradient, or subtracted from theta with KERNEL_DECOUPLED_DECAY */
 	double clip_value;   /* limits each element of the gradient; 0: no limit */
 	int64_t flags;
 } kernel_options;
@@ -84,10 +84,10 @@ typedef struct kernel_options {
  * whether or not their tensors have a gradient, except that gradients may be shared
  * without KERNEL_ZERO_GRAD: else the step is refused.
  *
- * step is a counter of each tensor. It is no such array, and where it lies is not
- * looked at: when all else is written, 1 is added to it for each tensor that took
- * part and points to it. A counter that two tensors share counts both; one inside
- * of an array changes an element of it. */
+ * step is a counter of each tensor. It is not checked for overlap. After everything
+ * else is written, each tensor that was stepped adds 1 to its counter. A counter
+ * that two tensors share counts both. A counter inside an array changes an element of
+ * it. */
 typedef struct kernel_tensor {
 	float *theta;
 	float *grad;        /* NULL: this step leaves the tensor alone */
@@ -102,7 +102,7 @@ typedef struct kernel_tensor {
 	 * theta is rows of width elements. grad has rows_count of them: its row i is the
 	 * gradient of theta's row rows[i]. All other rows of theta and the states are left
 	 * alone. A row may be listed twice: its gradients are first added in order, so that
-	 * clip_norm goes by the sums. */
+	 * clip_norm limits the norm of the sums. */
 	int64_t width;
 	const int64_t *rows;
 	int64_t rows_count;
@@ -125,7 +125,7 @@ typedef struct kernel_report {
 } kernel_report;
 
 /* What a series of steps remembers of its tensors, by address and length, so that
- * a step on the same ones as before checks next to nothing. 0 is none. */
+ * a step on the same tensors as before checks little. 0 is no optimizer. */
 typedef uint64_t kernel_optimizer;
 
 /* The plain formula on n elements. No two of the arrays may overlap. */
@@ -145,7 +145,7 @@ int32_t kernel_step(kernel_optimizer optimizer, const kernel_settings *settings,
                     const kernel_tensor *tensors, int64_t tensors_count,
                     kernel_report *report, char *message, int64_t message_size);
 
-/* Sets sum to x[0]^2 + x[1]^2 + ..., 0 where n is 0. */
+/* Sets sum to x[0]^2 + x[1]^2 + ..., or to 0 if n is 0. */
 int32_t kernel_sum_squares(const float *x, int64_t n, double *sum, char *message, int64_t message_size);
 
 /* The instruction set in use: avx512, avx2, neon or generic. */
@@ -161,7 +161,7 @@ int32_t kernel_set_isa(const char *name, char *message, int64_t message_size);
 /* The version of the library. */
 const char *kernel_version(void);
 
-/* 1 in the child of a fork, where the library cannot be used; 0 otherwise. */
+/* 1 in the child of a fork, in which the library cannot be used; 0 otherwise. */
 int32_t kernel_forked(void);
 
 #ifdef __cplusplus

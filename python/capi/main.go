@@ -119,7 +119,7 @@ func array[T any](start *T, n C.int64_t, name string) []T {
 		refusef("%s = %#x: must be a multiple of %d", name, address, unsafe.Alignof(element))
 	}
 	if uint64(n) > uint64(math.MaxInt)/uint64(size) || address+uintptr(n)*size < address {
-		refusef("%s: length %d: reaches behind the end of memory", name, n)
+		refusef("%s: length %d: reaches beyond the end of memory", name, n)
 	}
 	return unsafe.Slice(start, int(n))
 }

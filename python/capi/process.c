@@ -311,7 +311,7 @@ void kernel_optimizer_free(kernel_optimizer optimizer) {
 	end(&before);
 }
 
-/* These work in a child, too: it may want to know what its parent used. */
+/* These also work in a child, which may ask what its parent used. */
 static const char *name(const char *_Atomic *of) {
 	if (!*of && !forked()) {
 		mask before; /* Go is not ready yet: a call waits until it is. */

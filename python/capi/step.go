@@ -209,7 +209,7 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 		switch {
 		case t.width != 0:
 			if t.width < 0 || t.rows_count < 0 || t.rows_count > maxLength/t.width {
-				refusef("tensors[%d].width = %d, tensors[%[1]d].rows_count = %[3]d: must not be negative, or reach behind the end of memory",
+				refusef("tensors[%d].width = %d, tensors[%[1]d].rows_count = %[3]d: must not be negative, or reach beyond the end of memory",
 					i, t.width, t.rows_count)
 			}
 			p.Width, p.Rows = int(t.width), numbers(array(t.rows, t.rows_count, fmt.Sprintf("tensors[%d].rows", i)))
@@ -239,7 +239,7 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 	}
 }
 
-// numbers returns C's numbers as Go's: the same memory where they are alike.
+// numbers returns C's numbers as Go's, in the same memory if their types are equal.
 func numbers(x []C.int64_t) []int {
 	if unsafe.Sizeof(int(0)) == unsafe.Sizeof(C.int64_t(0)) {
 		return unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(x))), len(x))

@@ -1,12 +1,12 @@
 """RMSprop for PyTorch and NumPy on CPUs, with the same bits on every CPU.
 
-- :class:`RMSprop` takes the place of :class:`torch.optim.RMSprop`.
+- :class:`RMSprop` replaces :class:`torch.optim.RMSprop`.
 - :func:`update` is one step on NumPy arrays.
-- :func:`isa` and :func:`set_isa` say and choose what the library runs on.
+- :func:`isa` and :func:`set_isa` return and select the implementation.
 - :mod:`kernel_rmsprop.distributed` reduces gradients in a fixed order.
 
 ``python -m kernel_rmsprop.demo`` trains a network, ``python -m
-kernel_rmsprop.bench`` measures. PyTorch is imported where it is used.
+kernel_rmsprop.bench`` measures. PyTorch is imported on first use.
 """
 
 from __future__ import annotations

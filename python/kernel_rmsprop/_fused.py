@@ -135,7 +135,7 @@ class Fused(torch.optim.Optimizer):
         return _placement(self)
 
     def _add_defaults(self, **ours: Any) -> None:
-        """Adds options that torch does not have to the groups, where they are on."""
+        """Adds options that torch does not have to the groups, if they are on."""
         self._check_common(ours)
         on = {name: value for name, value in ours.items() if _is_on(name, value)}
         self.defaults.update(on)
@@ -592,7 +592,7 @@ class _Plan:
     def unfit(self) -> frozenset[int]:
         """Returns the places of the tensors that the kernel refuses.
 
-        They share memory with others, where one is written, or their gradient is not aligned.
+        They share memory with others of which one is written, or their gradient is not aligned.
         """
         odd = {place for row, place in zip(self.table.tolist(), self.mine) if row[_library.GRAD] % 4}
         spans = []
@@ -667,7 +667,7 @@ def _init_groups(
 
 
 def _overlapping(spans: list[tuple[int, int, bool, int]]) -> set[int]:
-    """Returns the owners of spans that share memory, where one of two is written: (start, end, written, owner)."""
+    """Returns the owners of spans that share memory if one of two is written: (start, end, written, owner)."""
     found: set[int] = set()
     open_: list[tuple[int, int, bool, int]] = []
     for span in sorted(span for span in spans if span[0] and span[0] < span[1]):
@@ -838,7 +838,7 @@ def _order(t: Tensor) -> list[tuple[int, int]]:
 
 @torch.no_grad()
 def _like(grad: Tensor, p: Tensor) -> Tensor:
-    """Returns the gradient in the memory order of its parameter, a copy where it has to be."""
+    """Returns the gradient in the memory order of its parameter, copied if necessary."""
     if _order(grad) == _order(p) and not grad.is_neg() and not grad.is_conj():
         return grad
     return torch.empty_like(p, requires_grad=False).copy_(grad)

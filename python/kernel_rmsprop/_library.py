@@ -171,7 +171,7 @@ def _load() -> Library:
             loaded = Library(_path())
         if loaded is None or loaded.c.kernel_forked():
             loaded = _load_copy()  # the loader knows the file itself already
-        # By os.environ, too: Go sees the environment as it was when the process
+        # Also by os.environ: Go sees the environment as it was when the process
         # started. A name that this CPU does not have is passed over.
         names = os.environ.get("KERNEL_ISA", "").split(",")
         if _chosen is not None:

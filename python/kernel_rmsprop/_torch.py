@@ -74,7 +74,7 @@ class _RMSprop(Formula):
 
 
 class RMSprop(Fused, torch.optim.RMSprop):
-    """Takes the place of :class:`torch.optim.RMSprop`, with its arguments, groups and state.
+    """Replaces :class:`torch.optim.RMSprop`, with its arguments, groups and state.
 
     A step on dense float32 and complex64 tensors of the CPU is one pass over memory, on
     as many threads as :func:`torch.get_num_threads` says, and gives the same bits on

@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--time", type=float, default=1, help="seconds for each contender (%(default)s)")
     parser.add_argument(
         "--compiled", nargs="?", default="", const=COMPILED,
-        help="cases with a compiled step, too; to compile takes up to minutes, and a C++ compiler (%(const)s)",
+        help="also measure a compiled step in these cases; compiling takes up to minutes and needs a C++ compiler (%(const)s)",
     )  # fmt: skip
     parser.add_argument("--json", help="a file for the times")
     parser.add_argument("--png", help="a file for a picture, by matplotlib")

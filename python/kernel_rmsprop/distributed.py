@@ -112,7 +112,7 @@ def fixed_order_all_reduce(
 
 
 def _flat_gradients(loss: Tensor, params: list[Tensor]) -> Tensor:
-    """Returns all gradients, and the loss behind them."""
+    """Returns all gradients, and their loss."""
     grads = torch.autograd.grad(loss, params, allow_unused=True)
     parts = [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads)]
     return torch.cat([*(part.reshape(-1) for part in parts), loss.detach().to(params[0].dtype).reshape(1)])

@@ -40,7 +40,7 @@ class Child:
 
 
 def results(children, timeout=120):
-    """Waits for all. Where one fails, the others may wait for it: they are killed."""
+    """Waits for all. If one fails, it kills the others, which may wait for it."""
     end = time.monotonic() + timeout
     while time.monotonic() < end and any(c.process.exitcode is None for c in children):
         if any(c.process.exitcode for c in children):

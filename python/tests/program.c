@@ -284,7 +284,7 @@ static void test_rows(kernel_optimizer optimizer) {
 	for (int a = 0; a < 3; a++) {
 		for (int i = 0; i < DISTINCT; i++)
 			memcpy(before[a] + once[i] * WIDTH, theirs[a] + i * WIDTH, WIDTH * sizeof(float));
-		CHECK(memcmp(arrays[a], before[a], ROWS * WIDTH * sizeof(float)) == 0); /* the other rows, too */
+		CHECK(memcmp(arrays[a], before[a], ROWS * WIDTH * sizeof(float)) == 0); /* also the other rows */
 	}
 
 	/* No rows: the step is counted, and nothing else happens. */
@@ -332,7 +332,7 @@ static void test_shared(kernel_optimizer optimizer) {
 				REFUSED("overlap", kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO));
 				if (i % 3 == 1 || j % 3 == 1)
 					continue;
-				t[0].grad = t[1].grad = NULL; /* though neither takes part */
+				t[0].grad = t[1].grad = NULL; /* though neither is stepped */
 				REFUSED("overlap", kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO));
 			}
 	CHECK(memcmp(memory, before, ALL * sizeof *memory) == 0 && step == 3);

@@ -1,4 +1,4 @@
-"""The build hook, where something is missing, and what it builds."""
+"""The build hook, what it builds, and what it does if something is missing."""
 
 import os
 import re

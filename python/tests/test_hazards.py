@@ -575,7 +575,7 @@ def test_threads_of_a_bound_caller():
 
 
 def test_open_files():
-    """The limit is what it was, for children, too."""
+    """The limit does not change, not even for children."""
     assert fresh(
         """
         import resource, subprocess

@@ -231,7 +231,7 @@ def test_parameters_that_come_and_go():
 
 
 def test_group_that_is_another_dict():
-    """What torch takes goes by it, too."""
+    """Steps left to torch also use it."""
 
     def prepare(optimizer, params, step):
         optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.1 / (1 + step)}
@@ -827,7 +827,7 @@ def test_shape_of_the_gradient():
 
 @pytest.mark.parametrize("n", [2, 6])
 def test_gradient_exchanged_within(n):
-    """Its size changes behind its parameter's back: torch raises, too."""
+    """Its size changes without its parameter: torch also raises."""
     params = parameters((4,), (5,))
     o = RMSprop(params)
     set_grads(params, 0)
