@@ -17,7 +17,7 @@ import (
 // TestQuotientExceptions shows which lr need hardware. TestRootSpecials and TestRootNearItsEnd
 // test values outside of the range.
 
-var exhaustive = flag.Bool("exhaustive", false, "check every float32, not a sample (a minute)")
+var exhaustive = flag.Bool("exhaustive", false, "check every float32, not a sample (20 minutes)")
 
 // rootsInSoftware reports whether the implementation in use computes roots in software.
 func rootsInSoftware() bool {
