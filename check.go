@@ -191,8 +191,8 @@ func (r *RMSProp) check(e *ArgumentError) *ArgumentError {
 	if !isMomentum(r.FirstMoment) {
 		e = e.addNumber("FirstMoment", r.FirstMoment, "a number in [0, 1), also in float32")
 	}
-	if r.FirstMoment != 0 && (r.Centered || r.Momentum != 0) {
-		e = e.addNumber("FirstMoment", r.FirstMoment, "0 with Centered or Momentum, which it excludes")
+	if r.FirstMoment != 0 && (r.Centered || r.Momentum != 0 || r.Nesterov) {
+		e = e.addNumber("FirstMoment", r.FirstMoment, "0 with Centered, Momentum or Nesterov, which it excludes")
 	}
 	if !isMomentum(r.Momentum) {
 		e = e.addNumber("Momentum", r.Momentum, "a number in [0, 1), also in float32")

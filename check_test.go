@@ -159,7 +159,7 @@ func TestRefused(t *testing.T) {
 		{func(c *call) { c.d.m, c.d.b = nil, nil }, "len(st.MeanGrad) = 0, want 4 (len(theta)) with Centered" +
 			"\nkernel: len(st.MomentumBuffer) = 0, want 4 (len(theta)) with Momentum = 0.9; Adapt adds it"},
 		{func(c *call) { c.Centered = false }, "len(st.MeanGrad) = 4, want 0 without Centered and FirstMoment"},
-		{func(c *call) { c.FirstMoment = 0.9 }, "FirstMoment = 0.9, want 0 with Centered or Momentum, which it excludes" +
+		{func(c *call) { c.FirstMoment = 0.9 }, "FirstMoment = 0.9, want 0 with Centered, Momentum or Nesterov, which it excludes" +
 			"\nkernel: len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt removes it"},
 		{func(c *call) { c.FirstMoment, c.Centered, c.Momentum = 0.9, false, 0 },
 			"len(st.MomentumBuffer) = 4, want 0 with FirstMoment; Adapt removes it"},

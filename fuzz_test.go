@@ -54,7 +54,7 @@ func FuzzUpdate(f *testing.F) {
 				v.ClipValue = decay
 			}
 			if on(9) {
-				v.FirstMoment, v.Centered, v.Momentum = momentum, false, 0
+				v.FirstMoment, v.Centered, v.Momentum, v.Nesterov = momentum, false, 0, false
 			}
 		}
 		input := func() (d tensorData) {

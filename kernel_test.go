@@ -427,8 +427,13 @@ func TestNeutralOptions(t *testing.T) {
 	r := random(t, 27)
 	for _, o := range optionSets {
 		same := o
-		if o.Momentum == 0 {
+		if o.Momentum == 0 && o.FirstMoment == 0 {
 			same.Nesterov = !same.Nesterov
+		}
+		if !o.BiasCorrection {
+			if same.EpsHat = true; same.Validate() != nil { // Eps/(1-Rho) is not finite
+				same.EpsHat = false
+			}
 		}
 		if o.WeightDecay == 0 {
 			same.DecoupledDecay = !same.DecoupledDecay

@@ -316,7 +316,7 @@ func (s *script) options() RMSProp {
 func (s *script) withMeanGrad(o *RMSProp) {
 	switch s.choose(4) {
 	case 0, 1:
-		o.FirstMoment, o.Momentum = 0.9, 0
+		o.FirstMoment, o.Momentum, o.Nesterov = 0.9, 0, false
 	case 2:
 		o.Centered = true
 	}
@@ -327,7 +327,7 @@ func (s *script) changeOptions(o *RMSProp) {
 	before := *o
 	*o = s.options()
 	if o.Centered = before.Centered; before.FirstMoment != 0 {
-		o.FirstMoment, o.Momentum = []float64{0.9, 0.5}[s.choose(2)], 0
+		o.FirstMoment, o.Momentum, o.Nesterov = []float64{0.9, 0.5}[s.choose(2)], 0, false
 	}
 }
 

@@ -48,6 +48,10 @@ var oracles = []struct {
 		func(o *RMSProp) { o.Momentum = 0.9 },
 		func(o *RMSProp) { o.Centered = true },
 	}, false},
+	{"TensorFlow", KerasAdam(), []func(o *RMSProp){
+		func(o *RMSProp) { o.Eps = 1e-8 },
+		func(o *RMSProp) { o.Eps = 1 },
+	}, true},
 	{"Keras", Keras(), []func(o *RMSProp){
 		func(o *RMSProp) { o.Momentum = 0.9 },
 		func(o *RMSProp) { o.Centered = true },

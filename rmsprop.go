@@ -73,8 +73,8 @@ import (
 // With FirstMoment, a running mean m of the gradient replaces the gradient in u. With
 // BiasCorrection, which corrects both means, this is Adam (Kingma and Ba, Adam: a method for
 // stochastic optimization, 2015). With DecoupledDecay as well it is AdamW (Loshchilov and
-// Hutter, Decoupled weight decay regularization, 2019). FirstMoment excludes Centered and
-// Momentum.
+// Hutter, Decoupled weight decay regularization, 2019). FirstMoment excludes Centered,
+// Momentum and Nesterov.
 //
 // BiasCorrection averages m with FirstMoment_t, which follows from FirstMoment as Rho_t
 // follows from Rho. So State.MeanGrad and State.MeanSquare hold the corrected means.
@@ -129,7 +129,8 @@ import (
 //   - Keras's exponential moving average of theta (use_ema) is left to the caller. Its
 //     clipnorm clips each tensor by its own norm; its global_clipnorm clips all tensors
 //     together, as [Optimizer.ClipNorm] does.
-//   - TensorFlow's sparse update is [RMSProp.UpdateRows].
+//   - TensorFlow's sparse update is [RMSProp.UpdateRows]. That of its AdamOptimizer is not: it
+//     decays the means of all rows and moves all of them.
 //   - Gorgonia's RMSProp subtracts l2*theta from theta, not scaled by the learning rate: set
 //     WeightDecay to l2/LR. Its clip applies after the square of the gradient went into s.
 //     That is another algorithm, which this package does not have.
@@ -139,7 +140,8 @@ import (
 //     copies of the weights. This package does not have it.
 //   - GoMLX's "adamw", chosen by name, has the decay of the hyperparameter
 //     adam_weight_decay, which is 0 unless it is set.
-//   - spago's RMSProp is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}.
+//   - spago's RMSProp is RMSProp{LR: 0.001, Rho: 0.95, Eps: 1e-8, EpsOutside: true}. Its Adam is
+//     KerasAdam with an Eps of 1e-8.
 //   - This package has no AMSGrad, no Adam with Nesterov momentum (NAdam), and no eps both
 //     inside and outside the root (optax's eps_root).
 type RMSProp struct {
@@ -232,8 +234,8 @@ func GoMLXAdam() RMSProp {
 }
 
 // Validate returns nil, or an [*ArgumentError] that names every field that is out
-// of range. Options that change nothing are fine: Nesterov without Momentum,
-// DecoupledDecay without WeightDecay.
+// of range. Options that change nothing are fine: Nesterov without Momentum (but not with
+// FirstMoment), DecoupledDecay without WeightDecay.
 func (r *RMSProp) Validate() error {
 	return r.check(nil).error()
 }

@@ -12,7 +12,7 @@ func TestRMSPropValidate(t *testing.T) {
 		momentum = ", want a number in [0, 1), also in float32"
 		scale    = ", want a number in [2^-126, 2^126], or 0 for none"
 		clip     = ", want a number from 2^-126 up that is finite in float32, or 0 for no limit"
-		excluded = ", want 0 with Centered or Momentum, which it excludes"
+		excluded = ", want 0 with Centered, Momentum or Nesterov, which it excludes"
 	)
 	hat := func(rho float64) string {
 		return fmt.Sprintf(", want a number whose quotient with 1-Rho, Rho = %v, is finite in float32 with EpsHat", rho)
@@ -49,7 +49,7 @@ func TestRMSPropValidate(t *testing.T) {
 		{func(o *RMSProp) { o.FirstMoment = 1 - 1e-9 }, "FirstMoment = 0.999999999" + momentum},
 		{func(o *RMSProp) { o.FirstMoment, o.Centered = 0.9, true }, "FirstMoment = 0.9" + excluded},
 		{func(o *RMSProp) { o.FirstMoment, o.Momentum = 0.9, 0.9 }, "FirstMoment = 0.9" + excluded},
-		{func(o *RMSProp) { o.FirstMoment, o.Nesterov = 0.9, true }, ""},
+		{func(o *RMSProp) { o.FirstMoment, o.Nesterov = 0.9, true }, "FirstMoment = 0.9" + excluded},
 		{func(o *RMSProp) { o.EpsHat = true }, ""},
 		{func(o *RMSProp) { o.Rho, o.EpsHat = 1, true }, "Eps = 1e-07" + hat(1)},
 		{func(o *RMSProp) { o.Rho, o.Eps, o.EpsHat = 1, 0, true }, "Eps = 0" + hat(1)},

@@ -49,7 +49,8 @@ func trafficContenders(w *workspace, arrays int) (contenders []contender) {
 }
 
 // optionContenders returns the traffic loops of each count of arrays and, for each implementation,
-// Update and the options of RMSProp that differ in their arrays or in their work.
+// Update and the options of RMSProp that differ in their arrays or in their work. Adam and AdamW are
+// at a later step than the first, so that the old state counts.
 func optionContenders(w *workspace) (contenders []contender) {
 	for arrays := 3; arrays <= 5; arrays++ {
 		contenders = append(contenders, trafficContenders(w, arrays)...)
@@ -66,11 +67,13 @@ func optionContenders(w *workspace) (contenders []contender) {
 			{"momentum", 4, kernel.RMSProp{Momentum: 0.9}},
 			{"centered", 4, kernel.RMSProp{Centered: true}},
 			{"centered momentum", 5, kernel.RMSProp{Centered: true, Momentum: 0.9}},
+			{"Adam", 4, kernel.Adam()},
+			{"AdamW", 4, kernel.AdamW()},
 		} {
 			m.LR, m.Rho, m.Eps = lr, rho, eps
 			step := func() {
-				st := kernel.State{MeanSquare: w.s}
-				if m.Centered {
+				st := kernel.State{Step: 10, MeanSquare: w.s}
+				if m.Centered || m.FirstMoment != 0 {
 					st.MeanGrad = w.m
 				}
 				if m.Momentum != 0 {

@@ -83,7 +83,7 @@ class PyTorch:
 
 
 class TensorFlow:
-    """The operations below tf.compat.v1.train.RMSPropOptimizer."""
+    """The operations below tf.compat.v1.train's RMSPropOptimizer and AdamOptimizer."""
 
     def __init__(self):
         import tensorflow
@@ -104,8 +104,24 @@ class TensorFlow:
             "momentum": o["Momentum"],
             "epsilon": o["Eps"],
         }
-        for grad in grads:
+        adam = {
+            "var": theta.handle,
+            "m": m.handle,
+            "v": s.handle,
+            "lr": o["LR"],
+            "beta1": o["FirstMoment"],
+            "beta2": o["Rho"],
+            "epsilon": o["Eps"],
+        }
+        powers = tf.constant([o["FirstMoment"], o["Rho"]], tf.float32)
+        power = powers
+        for step, grad in enumerate(grads, 1):
             grad = tf.constant(grad, tf.float32)
+            if o["FirstMoment"]:
+                tf.raw_ops.ResourceApplyAdam(beta1_power=power[0], beta2_power=power[1], grad=grad, **adam)
+                power *= powers
+                yield theta.numpy(), corrected(o, step, s.numpy(), m.numpy())
+                continue
             if o["Centered"]:
                 tf.raw_ops.ResourceApplyCenteredRMSProp(mg=m.handle, grad=grad, **arguments)
             else:

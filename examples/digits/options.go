@@ -37,6 +37,8 @@ var presets = map[string]func() kernel.RMSProp{
 	"optax":      kernel.Optax,
 	"gorgonia":   kernel.Gorgonia,
 	"gomlx":      kernel.GoMLX,
+	"adam":       kernel.Adam,
+	"adamw":      kernel.AdamW,
 }
 
 func parse(args []string, stderr io.Writer) (*options, error) {
@@ -47,14 +49,14 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.IntVar(&o.batch, "batch", 32, "images a step; with -data: 64")
 	f.IntVar(&o.hidden, "hidden", 64, "hidden units")
 	f.StringVar(&o.optimizer, "optimizer", "update", "whose formula the steps follow: update for that of kernel.Update, or\n"+
-		"keras, pytorch, tensorflow, optax, gorgonia or gomlx, the `name`")
+		"keras, pytorch, tensorflow, optax, gorgonia or gomlx, or adam or adamw, the `name`")
 	f.Float64Var(&o.lr, "lr", 0.01, "learning rate at the start; with -data: 0.002")
 	f.Float64Var(&o.rho, "rho", 0.9, "share of the old mean square that a step keeps; pytorch: 0.99,\n"+
-		"gorgonia and gomlx: 0.999")
-	f.Float64Var(&o.eps, "eps", 1e-7, "what is added to the mean square, by pytorch and gomlx to its root;\n"+
-		"pytorch, optax and gorgonia: 1e-8, tensorflow: 1e-10")
-	f.Float64Var(&o.momentum, "momentum", 0, "share of the last step that is kept; not with update")
-	f.BoolVar(&o.centered, "centered", false, "divide by an estimate of the standard deviation; not with update")
+		"gorgonia, gomlx, adam and adamw: 0.999")
+	f.Float64Var(&o.eps, "eps", 1e-7, "what is added to the mean square, by pytorch, gomlx, adam and adamw to its root;\n"+
+		"pytorch, optax, gorgonia, adam and adamw: 1e-8, tensorflow: 1e-10")
+	f.Float64Var(&o.momentum, "momentum", 0, "share of the last step that is kept; not with update, adam and adamw")
+	f.BoolVar(&o.centered, "centered", false, "divide by an estimate of the standard deviation; not with update, adam and adamw")
 	f.IntVar(&o.workers, "workers", 1, "goroutines that share a step, 0 for one a core")
 	f.Float64Var(&o.clip, "clip", 0, "largest norm of the gradient, 0 for no limit")
 	f.Float64Var(&o.lossScale, "loss-scale", 1, "what the loss is multiplied by before the gradient is taken, and the gradient\n"+
@@ -141,7 +143,7 @@ func (o *options) complete() error {
 		}
 	}
 
-	update := o.optimizer == "update"
+	alone := o.optimizer == "update" || preset().FirstMoment != 0
 	switch {
 	case o.epochs < 1:
 		return fmt.Errorf("-epochs %d: must be 1 or more", o.epochs)
@@ -155,10 +157,10 @@ func (o *options) complete() error {
 		return fmt.Errorf("-clip %v: must be 0 or more", o.clip)
 	case o.rho == 0 && o.eps == 0:
 		return errors.New("-rho 0, -eps 0: one must be above 0: without both, a step is lr in the direction of the gradient's sign")
-	case update && o.momentum != 0:
-		return fmt.Errorf("-momentum %v: needs another -optimizer than update", o.momentum)
-	case update && o.centered:
-		return errors.New("-centered: needs another -optimizer than update")
+	case alone && o.momentum != 0:
+		return fmt.Errorf("-momentum %v: needs another -optimizer than %s", o.momentum, o.optimizer)
+	case alone && o.centered:
+		return fmt.Errorf("-centered: needs another -optimizer than %s", o.optimizer)
 	}
 	rmsprop := o.rmsprop()
 	rmsprop.LossScale = o.lossScale

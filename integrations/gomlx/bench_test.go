@@ -20,6 +20,8 @@ import (
 func BenchmarkStep(b *testing.B) {
 	b.Run("gomlx", func(b *testing.B) { benchmarkStep(b, optimizers.RMSProp().Done()) })
 	b.Run("kernel", func(b *testing.B) { benchmarkStep(b, gomlxkernel.New(kernel.GoMLX())) })
+	b.Run("gomlx's Adam", func(b *testing.B) { benchmarkStep(b, optimizers.Adam().Done()) })
+	b.Run("kernel's Adam", func(b *testing.B) { benchmarkStep(b, gomlxkernel.New(kernel.GoMLXAdam())) })
 	b.Run("gradients", func(b *testing.B) { benchmarkStep(b, gradientsOnly{}) })
 }
 

@@ -25,7 +25,7 @@ func TestResume(t *testing.T) {
 		options    kernel.RMSProp
 		accumulate int
 		immediate  bool
-	}{{"defaults", kernel.GoMLX(), 0, false}, {"all state", all, 0, false}, {"accumulated gradients", kernel.GoMLX(), 4, false}, {"immediate", all, 0, true}} {
+	}{{"defaults", kernel.GoMLX(), 0, false}, {"AdamW", adamW(0.004), 0, false}, {"all state", all, 0, false}, {"accumulated gradients", kernel.GoMLX(), 4, false}, {"immediate", all, 0, true}} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			schedule := func(tr *training) {
@@ -69,8 +69,14 @@ func TestResume(t *testing.T) {
 
 // TestCheckpointVariables checks what is saved.
 func TestCheckpointVariables(t *testing.T) {
+	for _, options := range []kernel.RMSProp{kernel.GoMLX(), kernel.GoMLXAdam()} {
+		testCheckpointVariables(t, options)
+	}
+}
+
+func testCheckpointVariables(t *testing.T, options kernel.RMSProp) {
 	dir := t.TempDir()
-	tr := newTraining(t, gomlxkernel.New(kernel.GoMLX()), func(tr *training) {
+	tr := newTraining(t, gomlxkernel.New(options), func(tr *training) {
 		tr.handler = checkpoints.Build(tr.ctx).Dir(dir).MustDone()
 	})
 	tr.run(newInputs(), 3)
@@ -86,6 +92,10 @@ func TestCheckpointVariables(t *testing.T) {
 	slices.Sort(names)
 	want := []string{"graphs", "layer/deeper/b_mean_square", "layer/deeper/b_step", "layer/w_mean_square", "layer/w_step",
 		"scale_mean_square", "scale_step", "taken"}
+	if options.FirstMoment != 0 {
+		want = append(want, "layer/deeper/b_mean_gradient", "layer/w_mean_gradient", "scale_mean_gradient")
+		slices.Sort(want)
+	}
 	if !slices.Equal(names, want) {
 		t.Errorf("saved %q, want %q", names, want)
 	}

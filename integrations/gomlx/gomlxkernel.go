@@ -1,7 +1,8 @@
-// Package gomlxkernel trains GoMLX models with the fused RMSProp of package
+// Package gomlxkernel trains GoMLX models with the fused RMSProp and Adam of package
 // kernel, in place of GoMLX's own:
 //
-//	opt := gomlxkernel.New(kernel.GoMLX()) // was: optimizers.RMSProp().Done()
+//	opt := gomlxkernel.New(kernel.GoMLX())     // was: optimizers.RMSProp().Done()
+//	opt := gomlxkernel.New(kernel.GoMLXAdam()) // was: optimizers.Adam().Done()
 //	trainer := train.NewTrainer(backend, ctx, model, loss, opt, nil, nil)
 //	loop := train.NewLoop(trainer)
 //	opt.AttachTo(loop)
@@ -38,12 +39,16 @@ import (
 	"github.com/seed57504d97/kernel"
 )
 
-// Name is the name of this optimizer for the Context parameter "optimizer", which
-// [optimizers.FromContext] reads. See [FromContext].
-const Name = "kernel_rmsprop"
+// Name and AdamName are the names of these optimizers for the Context parameter
+// "optimizer", which [optimizers.FromContext] reads. See [FromContext] and [AdamFromContext].
+const (
+	Name     = "kernel_rmsprop"
+	AdamName = "kernel_adam"
+)
 
 func init() {
 	optimizers.KnownOptimizers[Name] = func(ctx *context.Context) optimizers.Interface { return FromContext(ctx) }
+	optimizers.KnownOptimizers[AdamName] = func(ctx *context.Context) optimizers.Interface { return AdamFromContext(ctx) }
 }
 
 // Optimizer is an optimizers.Interface for the float32 variables of one Context, on
@@ -135,7 +140,8 @@ type loan struct {
 }
 
 // New returns an optimizer that takes the steps of options. [kernel.GoMLX] has the
-// formula and the defaults of GoMLX's optimizers.RMSProp.
+// formula and the defaults of GoMLX's optimizers.RMSProp, [kernel.GoMLXAdam] those of
+// its optimizers.Adam.
 func New(options kernel.RMSProp) *Optimizer {
 	return &Optimizer{
 		Kernel: kernel.Optimizer{Options: options},
@@ -156,15 +162,27 @@ func New(options kernel.RMSProp) *Optimizer {
 //	trainer := train.NewTrainer(backend, ctx, model, loss, opt, nil, nil)
 //	loop := train.NewLoop(trainer)
 //	gomlxkernel.Attach(opt, loop)
-func FromContext(ctx *context.Context) *Optimizer {
-	o := kernel.GoMLX()
+func FromContext(ctx *context.Context) *Optimizer { return New(fromContext(ctx, kernel.GoMLX())) }
+
+// AdamFromContext returns New(kernel.GoMLXAdam()) with the hyperparameters of
+// optimizers.Adam().FromContext(ctx): those of [FromContext] and "adam_beta1". It is
+// AdamW if "adam_weight_decay" is set, which GoMLX's "adamw" needs, too.
+//
+// optimizers.FromContext(ctx) returns it if the Context's "optimizer" is [AdamName].
+func AdamFromContext(ctx *context.Context) *Optimizer {
+	o := fromContext(ctx, kernel.GoMLXAdam())
+	o.FirstMoment = context.GetParamOr(ctx, optimizers.ParamAdamBeta1, o.FirstMoment)
+	return New(o)
+}
+
+func fromContext(ctx *context.Context, o kernel.RMSProp) kernel.RMSProp {
 	o.Eps = context.GetParamOr(ctx, optimizers.ParamAdamEpsilon, o.Eps)
 	o.Rho = context.GetParamOr(ctx, optimizers.ParamAdamBeta2, o.Rho)
 	o.WeightDecay = context.GetParamOr(ctx, optimizers.ParamAdamWeightDecay, o.WeightDecay)
 	if dtype := context.GetParamOr(ctx, optimizers.ParamAdamDType, ""); dtype != "" && dtype != "float32" {
 		panic(fmt.Errorf("gomlxkernel: %q = %q: must be float32", optimizers.ParamAdamDType, dtype))
 	}
-	return New(o)
+	return o
 }
 
 // Attach attaches opt to the loop if it is an *[Optimizer], and does nothing if it is

@@ -20,6 +20,8 @@ func BenchmarkStep(b *testing.B) {
 		})
 	}
 	b.Run("float32/gorgonia", func(b *testing.B) { benchmarkStep[float32](b, n, gorgonia.NewRMSPropSolver()) })
+	b.Run("float32/kernel's Adam/workers=1", func(b *testing.B) { benchmarkStep[float32](b, n, AdamFromGorgonia(WithWorkers(1)).AsSolver()) })
+	b.Run("float32/gorgonia's Adam", func(b *testing.B) { benchmarkStep[float32](b, n, gorgonia.NewAdamSolver()) })
 	b.Run("float64/kernel/workers=1", func(b *testing.B) {
 		benchmarkStep[float64](b, n, FromGorgonia(WithFloat64(), WithWorkers(1)).AsSolver())
 	})

@@ -1,11 +1,13 @@
 // Package gorgoniakernel trains the graphs of gorgonia.org/gorgonia with the fused
-// RMSProp step of package kernel. The line
+// RMSProp and Adam steps of package kernel. The lines
 //
 //	solver := gorgonia.NewRMSPropSolver()
+//	solver := gorgonia.NewAdamSolver()
 //
-// becomes
+// become
 //
 //	solver := gorgoniakernel.FromGorgonia()
+//	solver := gorgoniakernel.AdamFromGorgonia()
 //
 // Gorgonia's options, such as gorgonia.WithLearnRate, know Gorgonia's own solvers
 // and do nothing to any other. Use the options of this package instead: they have
@@ -54,7 +56,8 @@ type rounded struct{ theta, grad []float32 }
 // from being a [gorgonia.Solver].
 type Model []gorgonia.ValueGrad
 
-// New returns a solver that takes the steps of rmsprop. If a number is out of range,
+// New returns a solver that takes the steps of rmsprop: with [kernel.AdamW], for example,
+// those of AdamW. If a number is out of range,
 // Step returns an error.
 func New(rmsprop kernel.RMSProp, options ...Option) *Solver {
 	s := &Solver{rmsprop: rmsprop}
@@ -68,6 +71,10 @@ func New(rmsprop kernel.RMSProp, options ...Option) *Solver {
 // FromGorgonia returns a solver with the defaults of [gorgonia.NewRMSPropSolver]:
 // learning rate 0.001, rho 0.999, eps 1e-8.
 func FromGorgonia(options ...Option) *Solver { return New(kernel.Gorgonia(), options...) }
+
+// AdamFromGorgonia returns a solver with the defaults of [gorgonia.NewAdamSolver]:
+// learning rate 0.001, betas 0.9 and 0.999, eps 1e-8.
+func AdamFromGorgonia(options ...Option) *Solver { return New(kernel.Adam(), options...) }
 
 // AsSolver returns s as a [gorgonia.Solver]. Do not call Gorgonia's options on it:
 // gorgonia.WithLearnRate and the others would do nothing. Call this package's
@@ -89,17 +96,25 @@ func WithLearnRate(lr float64) Option { return func(s *Solver) { s.rmsprop.LR = 
 // WithRho sets the share of the mean square that a step keeps.
 func WithRho(rho float64) Option { return func(s *Solver) { s.rmsprop.Rho = rho } }
 
-// WithEps sets what is added to the mean square, inside the root.
+// WithBeta1 sets the share of the mean gradient that a step of Adam keeps.
+func WithBeta1(beta1 float64) Option { return func(s *Solver) { s.rmsprop.FirstMoment = beta1 } }
+
+// WithBeta2 is Adam's name for [WithRho].
+func WithBeta2(beta2 float64) Option { return WithRho(beta2) }
+
+// WithEps sets what is added to the mean square inside the root, or, with Adam, to
+// the root.
 func WithEps(eps float64) Option { return func(s *Solver) { s.rmsprop.Eps = eps } }
 
 // WithBatchSize divides the gradients by n, for a loss that is the sum over a batch
-// of n. Leave it out to train as with [gorgonia.NewRMSPropSolver], which ignores
-// gorgonia.WithBatchSize: only Gorgonia's other solvers divide.
+// of n, as [gorgonia.NewAdamSolver] does. Leave it out to train as with
+// [gorgonia.NewRMSPropSolver], which ignores gorgonia.WithBatchSize.
 func WithBatchSize(n float64) Option { return func(s *Solver) { s.optimizer.LossScale = n } }
 
 // WithL2Reg takes l2*w from each weight w in every step, as [gorgonia.WithL2Reg]
-// does: not scaled by the learning rate, which must be above 0. It replaces
-// [kernel.RMSProp.WeightDecay]. With 0 there is none, and WeightDecay applies.
+// does: not scaled by the learning rate, which must be above 0. With Adam it adds
+// l2*w to the gradient of w, before [WithBatchSize] divides it, as Gorgonia does there.
+// It replaces [kernel.RMSProp.WeightDecay]. With 0 there is none, and WeightDecay applies.
 func WithL2Reg(l2 float64) Option { return func(s *Solver) { s.l2reg = l2 } }
 
 // WithNoDecay leaves the nodes whose names it reports true for without weight decay,
@@ -174,10 +189,13 @@ func (s *Solver) Step(model Model) error {
 		return errors.Join(problems...)
 	}
 	options := s.rmsprop
-	if s.l2reg != 0 {
-		if !(options.LR > 0) {
-			return fmt.Errorf("gorgoniakernel: WithLearnRate(%v): must be above 0 with WithL2Reg", options.LR)
-		}
+	switch {
+	case s.l2reg == 0:
+	case options.FirstMoment != 0: // as AdamSolver, not as RMSPropSolver
+		options.WeightDecay, options.DecoupledDecay = s.l2reg/cmp.Or(s.optimizer.LossScale, 1), false
+	case !(options.LR > 0):
+		return fmt.Errorf("gorgoniakernel: WithLearnRate(%v): must be above 0 with WithL2Reg", options.LR)
+	default:
 		options.WeightDecay, options.DecoupledDecay = s.l2reg/options.LR, true
 	}
 	s.optimizer.Options = options

@@ -141,6 +141,12 @@ func TestParityWithGorgonia(t *testing.T) {
 		// Which ignores the batch size, as the README says.
 		{"batch size", gorgonia.NewRMSPropSolver(gorgonia.WithBatchSize(100)), FromGorgonia()},
 		{"l2", gorgonia.NewRMSPropSolver(gorgonia.WithL2Reg(0.001)), FromGorgonia(WithL2Reg(0.001))},
+		{"Adam", gorgonia.NewAdamSolver(), AdamFromGorgonia()},
+		{"Adam, options", gorgonia.NewAdamSolver(gorgonia.WithLearnRate(0.003), gorgonia.WithBeta1(0.8), gorgonia.WithBeta2(0.99), gorgonia.WithEps(1e-4)),
+			AdamFromGorgonia(WithLearnRate(0.003), WithBeta1(0.8), WithBeta2(0.99), WithEps(1e-4))},
+		{"Adam, batch size and l2", gorgonia.NewAdamSolver(gorgonia.WithBatchSize(10), gorgonia.WithL2Reg(0.1)),
+			AdamFromGorgonia(WithBatchSize(10), WithL2Reg(0.1))},
+		{"Adam, clip", gorgonia.NewAdamSolver(gorgonia.WithClip(0.5)), AdamFromGorgonia(WithClipValue(0.5))},
 		{"l2 at another rate", gorgonia.NewRMSPropSolver(gorgonia.WithL2Reg(0.01), gorgonia.WithLearnRate(0.003)), FromGorgonia(WithL2Reg(0.01), WithLearnRate(0.003))},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -168,6 +174,30 @@ func TestParityWithGorgonia(t *testing.T) {
 				t.Errorf("trained no further than %v", d)
 			}
 		})
+	}
+}
+
+// Gorgonia's AdamW, which the README warns of, leaves the weights as they are.
+func TestGorgoniasAdamWDoesNotTrain(t *testing.T) {
+	graph := gorgonia.NewGraph()
+	w := gorgonia.NewVector(graph, tensor.Float32, gorgonia.WithShape(2), gorgonia.WithName("w"), gorgonia.WithValue(dense([]float32{1, 2}, 2)))
+	loss := gorgonia.Must(gorgonia.Sum(gorgonia.Must(gorgonia.Square(w))))
+	if _, err := gorgonia.Grad(loss, w); err != nil {
+		t.Fatal(err)
+	}
+	machine := gorgonia.NewTapeMachine(graph, gorgonia.BindDualValues(w))
+	defer machine.Close()
+	for range 3 {
+		if err := machine.RunAll(); err != nil {
+			t.Fatal(err)
+		}
+		if err := gorgonia.NewAdamW(gorgonia.WithLearnRate(0.1)).Step(gorgonia.NodesToValueGrads(gorgonia.Nodes{w})); err != nil {
+			t.Fatal(err)
+		}
+		machine.Reset()
+	}
+	if got := w.Value().Data().([]float32); !slices.Equal(got, []float32{1, 2}) {
+		t.Errorf("it does: %v; change the README and kernel.RMSProp's documentation", got)
 	}
 }
 

@@ -1,8 +1,9 @@
 // Command example trains a network to read the digits twice, with GoMLX's
-// RMSProp and with the kernel's, side by side.
+// RMSProp and with the kernel's, side by side. With -adam it is Adam.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -27,20 +28,31 @@ const (
 )
 
 func main() {
-	if err := run(); err != nil {
+	adam := flag.Bool("adam", false, "train with Adam instead of RMSProp")
+	flag.Parse()
+	if err := run(*adam); err != nil {
 		fmt.Fprintln(os.Stderr, "example:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+// choose returns GoMLX's optimizer and the kernel's.
+func choose(adam bool) (theirs, ours optimizers.Interface) {
+	if adam {
+		return optimizers.Adam().Done(), gomlxkernel.New(kernel.GoMLXAdam())
+	}
+	return optimizers.RMSProp().Done(), gomlxkernel.New(kernel.GoMLX())
+}
+
+func run(adam bool) error {
 	images, held := digits.Load()
 	backend, err := simplego.New("")
 	if err != nil {
 		return err
 	}
-	theirs := newTraining(backend, images, "optimizers.RMSProp", optimizers.RMSProp().Done())
-	ours := newTraining(backend, images, "gomlxkernel", gomlxkernel.New(kernel.GoMLX()))
+	gomlxs, kernels := choose(adam)
+	theirs := newTraining(backend, images, "GoMLX", gomlxs)
+	ours := newTraining(backend, images, "gomlxkernel", kernels)
 
 	// By turns, so that other load on the machine slows both.
 	for range epochs {

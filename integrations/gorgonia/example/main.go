@@ -1,8 +1,10 @@
 // Command example trains a network to read the digits twice, with Gorgonia's own
-// RMSProp solver and with the kernel's, and prints side by side how that goes.
+// RMSProp solver and with the kernel's, and prints side by side how that goes. With
+// -adam it is the Adam solvers.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,18 +22,29 @@ const (
 )
 
 func main() {
-	if err := run(os.Stdout); err != nil {
+	adam := flag.Bool("adam", false, "train with Adam instead of RMSProp")
+	flag.Parse()
+	if err := run(os.Stdout, *adam); err != nil {
 		fmt.Fprintln(os.Stderr, "example:", err)
 		os.Exit(1)
 	}
 }
 
-func run(stdout io.Writer) error {
-	theirs, err := train(newWeights(), gorgonia.NewRMSPropSolver(), 0, epochs)
+// solvers returns Gorgonia's solver and the kernel's.
+func solvers(adam bool) (theirs, ours gorgonia.Solver) {
+	if adam {
+		return gorgonia.NewAdamSolver(), gorgoniakernel.AdamFromGorgonia().AsSolver()
+	}
+	return gorgonia.NewRMSPropSolver(), gorgoniakernel.FromGorgonia().AsSolver()
+}
+
+func run(stdout io.Writer, adam bool) error {
+	gorgonias, kernels := solvers(adam)
+	theirs, err := train(newWeights(), gorgonias, 0, epochs)
 	if err != nil {
 		return err
 	}
-	ours, err := train(newWeights(), gorgoniakernel.FromGorgonia().AsSolver(), 0, epochs)
+	ours, err := train(newWeights(), kernels, 0, epochs)
 	if err != nil {
 		return err
 	}
