@@ -162,6 +162,27 @@ func TestSumSquaresDefinition(t *testing.T) {
 	})
 }
 
+// Squares are added to what the lanes hold.
+func TestAddSquares(t *testing.T) {
+	x := make([]float32, 3*normLanes)
+	r := random(t, 37)
+	sumKinds[0].fill(&r, x)
+	forEachSum(t, func(t *testing.T) {
+		var lanes, want [normLanes]float64
+		for i := range lanes {
+			lanes[i] = float64(i + 1)
+		}
+		want = lanes
+		if done := addSquares(&lanes, x, len(x)); done == 0 && ISA() == "generic" {
+			t.Skip("Go adds all of them")
+		}
+		addSquaresGeneric(&want, x)
+		if lanes != want {
+			t.Errorf("%v, want %v", lanes, want)
+		}
+	})
+}
+
 // The order of the additions shows in the ones that are lost: 2^54 + 1 and 2^54 + 2 round to
 // 2^54, and 2^54 + 3 to 2^54 + 4.
 func TestSumSquaresOrder(t *testing.T) {

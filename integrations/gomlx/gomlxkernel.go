@@ -166,7 +166,7 @@ func FromContext(ctx *context.Context) *Optimizer { return New(fromContext(ctx, 
 
 // AdamFromContext returns New(kernel.GoMLXAdam()) with the hyperparameters of
 // optimizers.Adam().FromContext(ctx): those of [FromContext] and "adam_beta1". It is
-// AdamW if "adam_weight_decay" is set, which GoMLX's "adamw" needs, too.
+// AdamW if "adam_weight_decay" is set, which GoMLX's "adamw" also needs.
 //
 // optimizers.FromContext(ctx) returns it if the Context's "optimizer" is [AdamName].
 func AdamFromContext(ctx *context.Context) *Optimizer {
