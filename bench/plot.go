@@ -76,10 +76,13 @@ func (r results) picture(format string) ([]byte, error) {
 	whole := draw.New(canvas)
 	whole.SetColor(color.White)
 	whole.Fill(whole.Rectangle.Path())
-	// The legend is beside the plot, so that it covers no line.
+	// The legend is to the right of the plot, so that it covers no line. Its names begin after
+	// the line samples: wherever the font is wider, they run into free space.
 	const space = 10
-	p.Legend.XOffs = p.Legend.Rectangle(whole).Size().X + space
-	p.Draw(draw.Crop(whole, space, -p.Legend.XOffs-space, space, -space))
+	p.Legend.Left = true
+	area := draw.Crop(whole, space, -1.15*p.Legend.Rectangle(whole).Size().X-2*space, space, -space)
+	p.Legend.XOffs = p.DataCanvas(area).Size().X + space
+	p.Draw(area)
 	var file bytes.Buffer
 	_, err = canvas.WriteTo(&file)
 	return file.Bytes(), err
