@@ -356,6 +356,9 @@ func TestSaveToLink(t *testing.T) {
 		if err := os.Symlink(to, name); err != nil {
 			t.Skip(err) // as on Windows without the privilege
 		}
+		if info, err := os.Lstat(name); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			t.Skip("links are not seen as such here, as under Wine 8")
+		}
 		return name
 	}
 	content := func(w io.Writer) error {
