@@ -1,7 +1,6 @@
 /*
  * kernel.h: RMSProp and Adam steps over float32 arrays, with the same bits on every
- * CPU.
- * This is the C interface of the Go package github.com/seed57504d97/kernel; its
+ * CPU. This is the C interface of the Go package github.com/seed57504d97/kernel; its
  * documentation says what the options do and which bits come out.
  *
  *     go build -C capi -buildmode=c-shared -o libkernel_rmsprop.so .
