@@ -741,8 +741,9 @@ def _plain(value: Any) -> float | None:
 def _plain_copy(group: dict[str, Any]) -> dict[str, Any] | None:
     """Returns a copy that shows whether anything changes, or None if a value may change in place."""
     values = [value for name, value in group.items() if name != "params"]
-    values += chain.from_iterable(value for value in values if type(value) is tuple)
-    return dict(group) if _PLAIN_OR_TUPLE.issuperset(map(type, values)) else None
+    within = chain.from_iterable(value for value in values if type(value) is tuple)  # betas
+    plain = _PLAIN_OR_TUPLE.issuperset(map(type, values)) and _PLAIN_VALUES.issuperset(map(type, within))
+    return dict(group) if plain else None
 
 
 def _reading(formula: Formula, values: tuple[Any, ...]) -> Reading:
