@@ -78,12 +78,12 @@ extern "C" {
  *
  * With KERNEL_BIAS_CORRECTION this is Adam, and s and m are its corrected means. PyTorch
  * keeps the means before their correction. KERNEL_STEP_CORRECTION does so as well, and so its
- * s and m are torch's exp_avg_sq and exp_avg. The step t = 1, 2, ... of a tensor, which is
- * kernel_tensor.step + 1, then uses, computed in double and rounded to float once,
+ * s and m are torch's exp_avg_sq and exp_avg. Step t = 1, 2, ... of a tensor, which is
+ * kernel_tensor.step + 1, then uses these, computed in double and rounded to float once:
  *     lr  * sqrt(1-rho^t) / (1-first_moment^t)  for lr
  *     eps * sqrt(1-rho^t)                       for eps, or eps * (1-rho^t) inside the root
- * so that both kinds of correction take the same steps but for rounding. The bits of
- * either are the same on every CPU. A decoupled decay stays at lr*weight_decay. */
+ * Both kinds of correction take the same steps except for rounding. Each has the same
+ * bits on every CPU. A decoupled decay stays at lr*weight_decay. */
 typedef struct kernel_options {
 	double lr;           /* in [0, 2^64] */
 	double rho;          /* in [0, 1]: the share of the old means that is kept */
@@ -91,7 +91,7 @@ typedef struct kernel_options {
 	double momentum;     /* in [0, 1); needs kernel_tensor.momentum if it is not 0 */
 	double weight_decay; /* added to the gradient, or subtracted from theta with KERNEL_DECOUPLED_DECAY */
 	double clip_value;   /* limits each element of the gradient; 0: no limit */
-	double first_moment; /* in [0, 1); needs kernel_tensor.mean_grad where it is not 0; not with
+	double first_moment; /* in [0, 1); needs kernel_tensor.mean_grad if it is not 0; not with
 	                        momentum or KERNEL_CENTERED */
 	int64_t flags;
 } kernel_options;

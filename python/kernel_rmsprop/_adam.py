@@ -122,14 +122,14 @@ class Adam(Fused, torch.optim.Adam):
         lr'  = lr * sqrt(1 - beta2^t) / (1 - beta1^t)
         eps' = eps * sqrt(1 - beta2^t)
 
-    Both are computed in float64, by multiplications alone and not by the C library's pow, and
-    are then rounded to float32. The Go package's ``kernel.Adam()`` keeps the corrected means
-    instead: it takes the same steps but for rounding, not the same bits.
+    Both are computed in float64, without the C library's pow, and rounded to float32 once.
+    The Go package's ``kernel.Adam()`` keeps the corrected means instead. It takes the same
+    steps except for rounding, so its bits differ.
 
     Everything else is left to torch: other types and devices, ``amsgrad``, ``capturable``,
-    ``differentiable``, tensors that share memory, counters that are no float32 tensors of the CPU,
+    ``differentiable``, tensors that share memory, counters that are not float32 tensors on the CPU,
     numbers outside of what the kernel takes, and a step inside of torch.compile. ``foreach``
-    and ``fused`` concern that part alone. :meth:`placement` says which tensors that are.
+    and ``fused`` concern that part alone. :meth:`placement` returns which tensors these are.
 
     A sparse gradient, as of ``torch.nn.Embedding(sparse=True)``, which torch.optim.Adam refuses,
     updates the rows that it holds and leaves all others alone, as torch.optim.SparseAdam
@@ -184,8 +184,10 @@ class Adam(Fused, torch.optim.Adam):
 class AdamW(Fused, torch.optim.AdamW):
     """Takes the place of :class:`torch.optim.AdamW`: :class:`Adam` with decoupled weight decay.
 
-    The decay takes ``lr * weight_decay`` of a parameter, without the correction. All else
-    is as :class:`Adam` has it, the arguments that are not torch's included.
+    The decay takes ``lr * weight_decay`` of a parameter, without the correction. A step rounds
+    the parameter twice, after the decay and after the update, as torch's does: each may add
+    2^-24 of the parameter to what the two differ by. All else is as with :class:`Adam`, including the
+    arguments that torch does not have.
     """
 
     _formula = _Adam(decoupled=True)
@@ -221,5 +223,5 @@ class AdamW(Fused, torch.optim.AdamW):
 
 
 def _let_grad_scaler_unscale(optimizer: torch.optim.Optimizer) -> None:
-    """Takes back what torch says of fused=True: that the step itself unscales the gradients."""
+    """Removes the mark that fused=True sets, by which GradScaler leaves the unscaling to the step."""
     vars(optimizer).pop("_step_supports_amp_scaling", None)

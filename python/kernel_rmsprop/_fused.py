@@ -756,7 +756,7 @@ _PLAIN = {Tensor, torch.nn.Parameter}
 _grad_of = attrgetter("grad")
 _dtype_of = attrgetter("dtype")
 _SHARED = "it shares memory with another tensor, or its gradient is not aligned"
-_NO_COUNTER = "its step is no torch.float32 number of the CPU"
+_NO_COUNTER = "its step is not a torch.float32 number on the CPU"
 
 
 def _values_of(state: dict[Any, Any]) -> list[Any]:

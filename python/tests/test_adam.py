@@ -474,7 +474,7 @@ def test_placement_is_what_a_step_does():
         results.append(ps)
     places = ours.placement()
     assert [p.kernel for p in places] == [True, False, False] and in_kernel(ours) == (1, 2)
-    assert "its step is no torch.float32" in places[1].reason and "torch.float64" in places[2].reason
+    assert "its step is not a torch.float32" in places[1].reason and "torch.float64" in places[2].reason
     for p, q in zip(*results):
         assert distance(q, p) < 1e-6 and torchs.state[p]["step"] == ours.state[q]["step"] == 4
 
