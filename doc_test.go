@@ -5,7 +5,11 @@ import (
 	"go/doc"
 	"go/parser"
 	"go/token"
+	"math"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -93,4 +97,29 @@ func exportedNames(file *ast.File) map[string]token.Pos {
 		return true
 	})
 	return names
+}
+
+// The quick start of README.md, its first Go code, compiles as it stands and prints 3.
+func TestQuickStart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, begun := strings.Cut(string(text), "\n```go\n")
+	code, _, ended := strings.Cut(rest, "\n```\n")
+	if !begun || !ended {
+		t.Fatal("README.md has no Go code")
+	}
+	path := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(path, []byte(code), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "run", path).CombinedOutput()
+	x, failed := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+	if err != nil || failed != nil || math.Abs(x-3) > 0.01 {
+		t.Errorf("%v, printed %q, want 3", err, out)
+	}
 }

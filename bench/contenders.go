@@ -49,8 +49,8 @@ func trafficContenders(w *workspace, arrays int) (contenders []contender) {
 }
 
 // optionContenders returns the traffic loops of each count of arrays and, for each implementation,
-// Update and the options of RMSProp that differ in their arrays or in their work. Adam and AdamW
-// run at a step at which what the state held counts.
+// Update and the options of RMSProp that differ in their arrays or in their work. Adam and AdamW are
+// at a later step than the first, so that the old state counts.
 func optionContenders(w *workspace) (contenders []contender) {
 	for arrays := 3; arrays <= 5; arrays++ {
 		contenders = append(contenders, trafficContenders(w, arrays)...)

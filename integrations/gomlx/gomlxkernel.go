@@ -1,5 +1,5 @@
 // Package gomlxkernel trains GoMLX models with the fused RMSProp and Adam of package
-// kernel, in place of GoMLX's own:
+// kernel instead of GoMLX's own:
 //
 //	opt := gomlxkernel.New(kernel.GoMLX())     // was: optimizers.RMSProp().Done()
 //	opt := gomlxkernel.New(kernel.GoMLXAdam()) // was: optimizers.Adam().Done()
@@ -8,8 +8,8 @@
 //	opt.AttachTo(loop)
 //
 // A GoMLX graph cannot call the host. So the graph of a training step returns the
-// gradients as logged nodes, and the step is taken by the executor's node logger,
-// as soon as the graph has run. The step updates weights and state in place, in the
+// gradients as logged nodes, and the executor's node logger runs the step after
+// the graph. The step updates weights and state in place, in the
 // memory of GoMLX's variables. On a backend whose buffers are shared with the host,
 // such as the pure Go backend, nothing is copied. On others, such as XLA, the
 // gradients are transferred to the host and the weights back to the device: 8 bytes
@@ -84,20 +84,20 @@ func init() {
 // counts its own steps, so that BiasCorrection is right for one that joins later or
 // that some graphs do not use. GoMLX's own optimizers count once for all.
 //
-// An Optimizer takes over its Scope from one that used it before, state included.
-// If the other one then takes another step, that is an error: two optimizers that
-// train one Context by turns need two Scopes.
+// An Optimizer takes over its Scope, including the state, from an optimizer that used
+// it before. If the other one then runs another step, that is an error: two optimizers
+// that train one Context alternately need two Scopes.
 type Optimizer struct {
-	// Kernel takes the steps. Its fields may be set, and changed between steps, except
-	// that Momentum, Centered and FirstMoment must be as they will be when the first
-	// graph is built, which makes the variables for them.
+	// Kernel runs the steps. Its fields may be set, and changed between steps. But set
+	// Momentum, Centered and FirstMoment before the first graph is built, because that
+	// creates the variables for them.
 	Kernel kernel.Optimizer
 	Scope  string        // of its variables, below the root scope
 	Report kernel.Report // of the last step
 
 	// Configure may set NoDecay and LRScale of a variable's Param. It is called for
-	// each trainable variable when a graph is built. nil: none is set. Options that it
-	// sets do not follow the Context's learning rate.
+	// each trainable variable when a graph is built. If it is nil, none
+	// is set. Options that it sets do not follow the Context's learning rate.
 	Configure func(v *context.Variable, p *kernel.Param)
 
 	id       int64
@@ -166,7 +166,7 @@ func FromContext(ctx *context.Context) *Optimizer { return New(fromContext(ctx, 
 
 // AdamFromContext returns New(kernel.GoMLXAdam()) with the hyperparameters of
 // optimizers.Adam().FromContext(ctx): those of [FromContext] and "adam_beta1". It is
-// AdamW if "adam_weight_decay" is set, which GoMLX's "adamw" needs, too.
+// AdamW if "adam_weight_decay" is set, which GoMLX's "adamw" also needs.
 //
 // optimizers.FromContext(ctx) returns it if the Context's "optimizer" is [AdamName].
 func AdamFromContext(ctx *context.Context) *Optimizer {

@@ -312,8 +312,8 @@ class _Session:
 class _Plan:
     """All that a step on a set of parameters needs, and that the next one on it can use.
 
-    The parameters are those that have a gradient, in the order of the groups, which have
-    so many of them. Their addresses are compared in every step.
+    The parameters are those that have a gradient, in the order of the groups, with the
+    number of each group's. Every step compares their addresses.
     """
 
     def __init__(
@@ -540,7 +540,7 @@ class _Plan:
                 grad = grads[r]
                 if _why_no_table(thetas[r], grad):
                     return False
-                # Checked below in the place of the dense gradient that there is not.
+                # A table has no dense gradient: the check below sees its parameter instead.
                 grads[r] = thetas[r]
                 sparse.append((r, grad._values().detach().resolve_neg().contiguous(), grad._indices().contiguous()))
         try:
