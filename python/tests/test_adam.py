@@ -23,6 +23,7 @@ from torch.testing._internal.common_optimizers import optim_error_inputs_func_ad
 import exact
 import kernel_rmsprop
 from kernel_rmsprop import Adam, AdamW
+from kernel_rmsprop._fused import without_hooks
 
 TORCHS = {Adam: torch.optim.Adam, AdamW: torch.optim.AdamW}
 OURS = dict(eps_inside=True, loss_scale=64.0, clip_norm=0.5, skip_nonfinite=True)
@@ -515,6 +516,7 @@ def test_steps_that_are_torchs(how):
 def test_hooks_run_once(cls):
     calls = []
     TORCHS[cls](parameters((2,)))  # hooks torch's own step
+    assert TORCHS[cls].step.hooked and not hasattr(without_hooks(TORCHS[cls].step), "hooked")
     params = parameters((2,))
     o = cls(params)
     o.register_step_pre_hook(lambda *_: calls.append("before"))
