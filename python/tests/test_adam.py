@@ -49,27 +49,24 @@ def distance(got, want):
     got, want = (torch.view_as_real(t.detach()) if t.is_complex() else t.detach() for t in (got, want))
     assert got.shape == want.shape and got.isfinite().all()
     got, want = got.double(), want.double()
-    return float((got - want).abs().max() / want.abs().max()) if want.numel() and want.any() else 0.0
+    return float((got - want).abs().max() / want.abs().max().clamp(min=2.0**-126)) if want.numel() else 0.0
 
 
-def train(cls, params, steps, prepare=None, first=0, **kwargs):
+def train(cls, params, steps, prepare=None, **kwargs):
     optimizer = cls(params, **kwargs)
-    go_on(optimizer, params, range(first, first + steps), prepare)
+    go_on(optimizer, params, range(steps), prepare)
     return params, optimizer
 
 
 def go_on(optimizer, params, steps, prepare=None):
     for step in steps:
-        set_grads([p.detach() if p.dtype == torch.float64 else p for p in params], step)
-        for p in params:
-            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step), dtype=single(p)).to(p.dtype)
+        for i, p in enumerate(params):
+            g = torch.Generator().manual_seed(1000 * step + i)
+            dtype = torch.complex64 if p.is_complex() else torch.float32
+            p.grad = torch.randn(p.shape, generator=g, dtype=dtype).to(p.dtype)  # of doubles the same
         if prepare:
             prepare(optimizer, params, step)
         optimizer.step()
-
-
-def single(p):
-    return torch.complex64 if p.is_complex() else torch.float32
 
 
 def double(params):
