@@ -1,6 +1,6 @@
 /*
- * kernel.h: RMSProp steps over float32 arrays, with the same bits on every CPU.
- * This is the C interface of the Go package github.com/seed57504d97/kernel; its
+ * kernel.h: RMSProp and Adam steps over float32 arrays, with the same bits on every
+ * CPU. This is the C interface of the Go package github.com/seed57504d97/kernel; its
  * documentation says what the options do and which bits come out.
  *
  *     go build -C capi -buildmode=c-shared -o libkernel_rmsprop.so .
@@ -56,9 +56,12 @@ extern "C" {
 #define KERNEL_MAXIMIZE (1 << 3)
 #define KERNEL_EPS_OUTSIDE (1 << 4)     /* sqrt(s) + eps instead of sqrt(s + eps) */
 #define KERNEL_LR_OUTSIDE (1 << 5)      /* the momentum buffer does not include lr */
-#define KERNEL_BIAS_CORRECTION (1 << 6) /* needs kernel_tensor.step */
+#define KERNEL_BIAS_CORRECTION (1 << 6) /* corrects the means; needs kernel_tensor.step */
+#define KERNEL_STEP_CORRECTION (1 << 7) /* corrects the step for the bias, and leaves the means as they are, see below */
 /* The conventions of torch.optim.RMSprop. */
 #define KERNEL_PYTORCH (KERNEL_EPS_OUTSIDE | KERNEL_LR_OUTSIDE)
+/* The conventions of torch.optim.Adam, and with KERNEL_DECOUPLED_DECAY of torch.optim.AdamW. */
+#define KERNEL_PYTORCH_ADAM (KERNEL_EPS_OUTSIDE | KERNEL_STEP_CORRECTION)
 
 /* kernel_settings.flags */
 #define KERNEL_SKIP_NON_FINITE (1 << 0) /* skips a step with a NaN or an infinity in a gradient, or a norm from 2^64 */
@@ -68,7 +71,19 @@ extern "C" {
  * is the plain formula:
  *     s     = rho*s + (1-rho)*grad^2
  *     theta = theta - lr/sqrt(s+eps)*grad
- */
+ *
+ * With first_moment a mean of the gradient takes the gradient's place in the step:
+ *     m     = first_moment*m + (1-first_moment)*grad
+ *     theta = theta - lr/sqrt(s+eps)*m
+ *
+ * With KERNEL_BIAS_CORRECTION this is Adam, and s and m are its corrected means. PyTorch
+ * keeps the means before their correction. KERNEL_STEP_CORRECTION does so as well, and so its
+ * s and m are torch's exp_avg_sq and exp_avg. Step t = 1, 2, ... of a tensor, which is
+ * kernel_tensor.step + 1, then uses these, computed in double and rounded to float once:
+ *     lr  * sqrt(1-rho^t) / (1-first_moment^t)  for lr
+ *     eps * sqrt(1-rho^t)                       for eps, or eps * (1-rho^t) inside the root
+ * Both kinds of correction take the same steps except for rounding. Each has the same
+ * bits on every CPU. A decoupled decay stays at lr*weight_decay. */
 typedef struct kernel_options {
 	double lr;           /* in [0, 2^64] */
 	double rho;          /* in [0, 1]: the share of the old means that is kept */
@@ -76,6 +91,8 @@ typedef struct kernel_options {
 	double momentum;     /* in [0, 1); needs kernel_tensor.momentum if it is not 0 */
 	double weight_decay; /* added to the gradient, or subtracted from theta with KERNEL_DECOUPLED_DECAY */
 	double clip_value;   /* limits each element of the gradient; 0: no limit */
+	double first_moment; /* in [0, 1); needs kernel_tensor.mean_grad if it is not 0; not with
+	                        momentum or KERNEL_CENTERED */
 	int64_t flags;
 } kernel_options;
 
@@ -92,8 +109,8 @@ typedef struct kernel_tensor {
 	float *theta;
 	float *grad;        /* NULL: this step leaves the tensor alone */
 	float *mean_square; /* s: starts at 0 */
-	float *mean_grad;   /* with KERNEL_CENTERED, else ignored: starts at 0 */
-	float *momentum;    /* with options.momentum, else NULL or kept up: starts at 0 */
+	float *mean_grad;   /* with KERNEL_CENTERED or options.first_moment, else ignored: starts at 0 */
+	float *momentum;    /* with options.momentum, else NULL or kept up: starts at 0; NULL with options.first_moment */
 	float *step;        /* NULL, or one float: how many steps have been taken; 1 is added */
 	int64_t n;          /* elements; 0 or more */
 	int64_t options;    /* which of the step's options */

@@ -81,7 +81,7 @@ func nameInC(name string) string {
 var namesInC = map[string]string{
 	"Theta": "theta", "Grad": "grad",
 	"State.MeanSquare": "mean_square", "State.MeanGrad": "mean_grad", "State.MomentumBuffer": "momentum",
-	"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum",
+	"LR": "lr", "Rho": "rho", "Eps": "eps", "Momentum": "momentum", "FirstMoment": "first_moment",
 	"Width": "width", "WeightDecay": "weight_decay", "LossScale": "loss_scale", "ClipValue": "clip_value",
 }
 

@@ -7,6 +7,8 @@ import "C"
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -18,15 +20,25 @@ import (
 // as numbers alone: a Go pointer to memory that C has given back could point into
 // what Go gets from the system next, which its collector does not forgive.
 type optimizer struct {
-	mu      sync.Mutex
-	kernel  kernel.Optimizer
-	options []kernel.RMSProp
-	params  []kernel.Param
-	states  []kernel.State
+	mu       sync.Mutex
+	kernel   kernel.Optimizer
+	options  []kernel.RMSProp
+	corrects []bool // KERNEL_STEP_CORRECTION, of each of the options
+	params   []kernel.Param
+	states   []kernel.State
+
+	// The options that KERNEL_STEP_CORRECTION makes of others, and the last of them: most
+	// tensors of a step have taken the same number of steps.
+	corrected map[optionsAt]*kernel.RMSProp
+	last      *kernel.RMSProp
+	lastAt    optionsAt
 }
 
+// optionsAt are options at step t = 1, 2, … of a tensor.
+type optionsAt struct{ options, t int }
+
 func newOptimizer() *optimizer {
-	o := new(optimizer)
+	o := &optimizer{corrected: map[optionsAt]*kernel.RMSProp{}}
 	o.kernel.Options = kernel.PyTorch() // of no tensor: each has its own
 	return o
 }
@@ -154,10 +166,11 @@ const maxWorkers = 1 << 16
 func (o *optimizer) setOptions(options []C.kernel_options) {
 	if len(options) != len(o.options) {
 		o.options = make([]kernel.RMSProp, len(options))
+		o.corrects = make([]bool, len(options))
 	}
 	for i := range options {
 		c := &options[i]
-		if c.flags&^(C.KERNEL_BIAS_CORRECTION<<1-1) != 0 {
+		if c.flags&^(C.KERNEL_STEP_CORRECTION<<1-1) != 0 {
 			refusef("options[%d].flags = %#x: unknown", i, c.flags)
 		}
 		on := func(flag C.int64_t) bool { return c.flags&flag != 0 }
@@ -165,6 +178,7 @@ func (o *optimizer) setOptions(options []C.kernel_options) {
 			LR:             float64(c.lr),
 			Rho:            float64(c.rho),
 			Eps:            float64(c.eps),
+			FirstMoment:    float64(c.first_moment),
 			Momentum:       float64(c.momentum),
 			WeightDecay:    float64(c.weight_decay),
 			ClipValue:      float64(c.clip_value),
@@ -179,7 +193,67 @@ func (o *optimizer) setOptions(options []C.kernel_options) {
 		if err := o.options[i].Validate(); err != nil {
 			refusef("options[%d]: %s", i, plain(err))
 		}
+		o.corrects[i] = on(C.KERNEL_STEP_CORRECTION)
+		if r := &o.options[i]; o.corrects[i] && (r.BiasCorrection || r.Centered || r.Momentum != 0 || r.Rho == 1) {
+			refusef("options[%d].flags = %#x: KERNEL_STEP_CORRECTION excludes KERNEL_BIAS_CORRECTION, KERNEL_CENTERED, momentum, and a rho of 1", i, c.flags)
+		}
 	}
+}
+
+// correctedAt returns options that take step t from the means before their correction, by
+// which Adam divides:
+//
+//	LR/(sqrt(s/c2)+Eps) * m/c1 = LR*sqrt(c2)/c1 / (sqrt(s)+Eps*sqrt(c2)) * m
+//	where c1 = 1-FirstMoment^t, c2 = 1-Rho^t
+//
+// and eps inside the root is Eps*c2. The decay stays at LR*WeightDecay.
+func (o *optimizer) correctedAt(options, t int) *kernel.RMSProp {
+	at := optionsAt{options, t}
+	if o.last != nil && o.lastAt == at {
+		return o.last
+	}
+	r := o.corrected[at]
+	if r == nil {
+		r = new(kernel.RMSProp)
+		*r = o.options[options]
+		c1, c2 := correction(r.FirstMoment, t), correction(r.Rho, t)
+		scale := math.Sqrt(c2) / c1
+		r.LR *= scale
+		if r.DecoupledDecay {
+			r.WeightDecay /= scale
+		}
+		if r.EpsOutside {
+			r.Eps *= math.Sqrt(c2)
+		} else {
+			r.Eps *= c2
+		}
+		if err := r.Validate(); err != nil {
+			refusef("options[%d], corrected for step %d: %s", options, t, plain(err))
+		}
+		o.corrected[at] = r
+	}
+	o.last, o.lastAt = r, at
+	return r
+}
+
+// correction returns 1 - x^n for x in [0, 1), as (1-x)*(1 + x + … + x^(n-1)), whose digits do
+// not cancel. math.Pow would differ in its last bits from machine to machine; here each
+// product is rounded, none is fused with a sum.
+func correction(x float64, n int) float64 {
+	sum, _ := powers(x, n)
+	return (1 - x) * sum
+}
+
+// powers returns 1 + x + … + x^(n-1) and x^n.
+func powers(x float64, n int) (sum, power float64) {
+	power = 1
+	for bit := bits.Len(uint(n)); bit > 0; bit-- {
+		sum, power = sum+float64(power*sum), power*power
+		if n>>(bit-1)&1 != 0 {
+			sum, power = 1+float64(x*sum), power*x
+		}
+	}
+	return sum, power
 }
 
 // borrow sets params to C's tensors.
@@ -219,20 +293,28 @@ func (o *optimizer) borrow(tensors []C.kernel_tensor) {
 		case t.grad != nil:
 			p.Grad = slice(t.grad, "grad")
 		}
-		if options.Centered {
+		if options.Centered || options.FirstMoment != 0 {
 			st.MeanGrad = slice(t.mean_grad, "mean_grad")
+		}
+		if t.momentum != nil && options.FirstMoment != 0 {
+			refusef("tensors[%d].momentum: must be NULL with first_moment", i)
 		}
 		if t.momentum != nil || options.Momentum != 0 {
 			st.MomentumBuffer = slice(t.momentum, "momentum")
 		}
+		corrects := o.corrects[t.options]
 		switch {
 		case t.step != nil && uintptr(unsafe.Pointer(t.step))%4 != 0:
 			floats(t.step, 1, fmt.Sprintf("tensors[%d].step", i))
-		case !options.BiasCorrection:
+		case !options.BiasCorrection && !corrects:
 		case t.step == nil:
 			refusef("tensors[%d].step = NULL: missing, the bias is corrected by it", i)
+		case corrects && *t.step == 1<<24: // where a float32 counter stays: as far as it counts
+			p.Options = o.correctedAt(int(t.options), 1<<24)
 		case !(*t.step >= 0 && *t.step < 1<<24 && *t.step == C.float(int(*t.step))):
 			refusef("tensors[%d].step = %v: must be a whole number in [0, 2^24)", i, *t.step)
+		case corrects:
+			p.Options = o.correctedAt(int(t.options), int(*t.step)+1)
 		default:
 			st.Step = int(*t.step)
 		}
@@ -260,4 +342,6 @@ const maxLength = C.int64_t(^uint(0)>>1) / 4
 func (o *optimizer) forget() {
 	clear(o.params)
 	clear(o.states)
+	clear(o.corrected)
+	o.last = nil
 }

@@ -30,6 +30,7 @@ _is_compiling = torch.compiler.is_compiling
 
 MAX_RATE = 2.0**64
 MAX_FLOAT32 = 3.4028234663852886e38
+BELOW_ONE = 1 - 2.0**-25  # a share from here on is 1 in float32
 _PLANS = 8  # sets of parameters that an optimizer remembers
 
 
@@ -67,10 +68,12 @@ class Formula:
 
     torchs: tuple[str, ...]  # the options of a group that a step goes by, without foreach
     ours: tuple[str, ...] = COMMON  # those that torch does not have: off if a group does not have them
+    by_step = False  # whether the kernel goes by a tensor's counter of steps
+
 
     def __init__(self) -> None:
         self.names = self.torchs + self.ours
-        self.of_group = itemgetter(*self.torchs)
+        self.of_group: Callable[[dict[str, Any]], tuple[Any, ...]] = itemgetter(*self.torchs)
 
     def read(self, values: dict[str, Any]) -> Reading:
         """Returns what the values mean: floats and bools, with NaN for what is neither."""
@@ -79,6 +82,11 @@ class Formula:
     def ours_that_are_on(self, values: dict[str, Any]) -> tuple[str, ...]:
         return tuple(name for name in self.ours if _is_on(name, values[name]))
 
+    def init_group(self, optimizer: Any, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> bool:
+        """Makes a group's missing states, as torch does it. Adds to params and grads, and reports whether one is complex."""
+        has_complex: bool = optimizer._init_group(group, params, grads, [], [], [], [])
+        return has_complex
+
     def leave_to_torch(
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[Any], has_complex: bool
     ) -> None:
@@ -86,16 +94,27 @@ class Formula:
         raise NotImplementedError
 
 
+def without_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns what torch's step does itself. The hooks around it run around our step already."""
+    while getattr(step, "hooked", False):
+        step = step.__wrapped__  # type: ignore[attr-defined]
+    return step
+
+
 class Fused(torch.optim.Optimizer):
     """A base of classes that derive from an optimizer of torch after it.
 
-    Such a class sets ``_formula``, ``_torch_step`` and ``_health_check``.
+    Such a class sets ``_formula`` and ``_torch_step``, the step of torch's without its hooks.
     """
 
     _formula: Formula
     _torch_step: Callable[..., Any]
-    _health_check: Callable[..., Any]
     _session: _Session | None = None
+
+    # What torch's own steps begin with.
+    _health_check: Callable[..., Any] = getattr(
+        torch.optim.Optimizer, "_accelerator_graph_capture_health_check", None
+    ) or getattr(torch.optim.Optimizer, "_cuda_graph_capture_health_check")  # until 2.7 or so
 
     grad_norm: float | None = None
     """The norm of all gradients of the last step, over loss_scale; None unless
@@ -322,7 +341,7 @@ class _Plan:
         for i, reading in enumerate(self.readings):
             self._set_options(i, reading)
         tables = _tables(counts, params, grads, self.readings)
-        complexes = _init_groups(optimizer, counts, params, grads, tables, self.readings)
+        complexes = _init_groups(formula, optimizer, counts, params, grads, tables, self.readings)
         self.settings = Settings()
         self.report = Report()
         self._set_common(optimizer)
@@ -349,6 +368,8 @@ class _Plan:
                     found = _theta(p, dense, optimizer.state[p], [name for name, _ in reading.states])
                     if isinstance(found, str):
                         reason = found
+                    elif formula.by_step and not _is_counter(optimizer.state[p]["step"]):
+                        reason = _NO_COUNTER
                     else:
                         mine.append(place)
                         of_group.append(i)
@@ -631,6 +652,7 @@ def _why_no_table(p: Tensor, grad: Tensor) -> str:
 
 
 def _init_groups(
+    formula: Formula,
     optimizer: Any,
     counts: list[int],
     params: list[Tensor],
@@ -645,14 +667,14 @@ def _init_groups(
     complexes = []
     place = 0
     for group, reading, count in zip(optimizer.param_groups, readings, counts):
-        lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+        lists: tuple[list[Tensor], list[Tensor]] = ([], [])
         places = range(place, place + count)
         place += count
         of_group = [i for i in places if i not in tables]
         if len(of_group) == count:
-            has_complex = optimizer._init_group(group, *lists)
+            has_complex = formula.init_group(optimizer, group, *lists)
         else:
-            has_complex = optimizer._init_group({**group, "params": [params[i] for i in of_group]}, *lists)
+            has_complex = formula.init_group(optimizer, {**group, "params": [params[i] for i in of_group]}, *lists)
             for i in tables.intersection(places):
                 p, state = params[i], optimizer.state[params[i]]
                 if len(state) == 0:
@@ -693,6 +715,7 @@ def _check_alone(i: int, p: Tensor, reason: str, ours: tuple[str, ...]) -> None:
 _params_of = itemgetter("params")
 
 _PLAIN_VALUES = frozenset({float, int, bool, type(None)})
+_PLAIN_OR_TUPLE = _PLAIN_VALUES | {tuple}
 
 
 def _values(formula: Formula, group: dict[str, Any]) -> tuple[Any, ...]:
@@ -717,8 +740,10 @@ def _plain(value: Any) -> float | None:
 
 def _plain_copy(group: dict[str, Any]) -> dict[str, Any] | None:
     """Returns a copy that shows whether anything changes, or None if a value may change in place."""
-    values = (value for name, value in group.items() if name != "params")
-    return dict(group) if _PLAIN_VALUES.issuperset(map(type, values)) else None
+    values = [value for name, value in group.items() if name != "params"]
+    within = chain.from_iterable(value for value in values if type(value) is tuple)  # betas
+    plain = _PLAIN_OR_TUPLE.issuperset(map(type, values)) and _PLAIN_VALUES.issuperset(map(type, within))
+    return dict(group) if plain else None
 
 
 def _reading(formula: Formula, values: tuple[Any, ...]) -> Reading:
@@ -731,6 +756,7 @@ _PLAIN = {Tensor, torch.nn.Parameter}
 _grad_of = attrgetter("grad")
 _dtype_of = attrgetter("dtype")
 _SHARED = "it shares memory with another tensor, or its gradient is not aligned"
+_NO_COUNTER = "its step is not a torch.float32 number on the CPU"
 
 
 def _values_of(state: dict[Any, Any]) -> list[Any]:
@@ -802,6 +828,8 @@ def _placement(optimizer: Fused) -> list[Placement]:
                 fits = _why_no_table(p, grad)
                 grad = None
             fits = fits or _theta(p, grad, state, names, move=False)
+            if optimizer._formula.by_step and isinstance(state, dict) and "step" in state and not _is_counter(state["step"]):
+                fits = fits if isinstance(fits, str) else _NO_COUNTER
             reason = ""
             if isinstance(fits, str):
                 reason = fits

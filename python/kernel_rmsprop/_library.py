@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 OK, INVALID = 0, 1
-CENTERED, DECOUPLED_DECAY, MAXIMIZE, EPS_OUTSIDE, LR_OUTSIDE = 2, 4, 8, 16, 32
+CENTERED, DECOUPLED_DECAY, MAXIMIZE, EPS_OUTSIDE, LR_OUTSIDE, STEP_CORRECTION = 2, 4, 8, 16, 32, 128
 SKIP_NON_FINITE = 1
 
 
@@ -24,6 +24,7 @@ class Options(ctypes.Structure):
         ("momentum", c_double),
         ("weight_decay", c_double),
         ("clip_value", c_double),
+        ("first_moment", c_double),
         ("flags", c_int64),
     ]
 

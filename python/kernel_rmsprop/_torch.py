@@ -9,12 +9,10 @@ from torch import Tensor
 from torch.optim.rmsprop import rmsprop
 
 from . import _library
-from ._fused import COMMON, MAX_FLOAT32, MAX_RATE, Formula, Fused, Reading
+from ._fused import BELOW_ONE, COMMON, MAX_FLOAT32, MAX_RATE, Formula, Fused, Reading, without_hooks
 
 if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
-
-_BELOW_ONE = 1 - 2.0**-25  # a momentum from here on is 1 in float32
 
 
 class _RMSprop(Formula):
@@ -50,7 +48,7 @@ class _RMSprop(Formula):
                 f"weight_decay = {weight_decay}: the kernel takes numbers that float32 has, 0 or more",
             ),
             (alpha > 0 or eps > 0, "alpha and eps are 0: the kernel takes one of them above 0"),
-            (0 <= momentum < _BELOW_ONE, f"momentum = {momentum}: the kernel takes numbers in [0, 1)"),
+            (0 <= momentum < BELOW_ONE, f"momentum = {momentum}: the kernel takes numbers in [0, 1)"),
         ):
             if not fits:
                 reason = text
@@ -115,16 +113,7 @@ class RMSprop(Fused, torch.optim.RMSprop):
 
     _formula = _RMSprop()
 
-    # What torch.optim.RMSprop does itself, without the hooks around it: those run around
-    # our step already.
-    _torch_step = torch.optim.RMSprop.step
-    while getattr(_torch_step, "hooked", False):
-        _torch_step = _torch_step.__wrapped__  # type: ignore[attr-defined]
-
-    # What torch's own step begins with.
-    _health_check = getattr(
-        torch.optim.RMSprop, "_accelerator_graph_capture_health_check", None
-    ) or torch.optim.RMSprop._cuda_graph_capture_health_check  # until 2.7 or so
+    _torch_step = without_hooks(torch.optim.RMSprop.step)
 
     def __init__(
         self,

@@ -1,12 +1,14 @@
-"""Measures the step against torch.optim.RMSprop's.
+"""Measures the step of an optimizer against that of torch.optim's.
 
     python -m kernel_rmsprop.bench
+    python -m kernel_rmsprop.bench --optimizer adamw --threads 1 --options plain
     python -m kernel_rmsprop.bench --cases 1M,ResNet-50 --threads 1 --json times.json --png times.png
     python -m kernel_rmsprop.bench --threads 1 --compiled
 
 Each time is that of a whole optimizer.step(), the shortest of some rounds in which the
 contenders take turns. The speed-up is torch's time over ours. A compiled step is
-torch.compile of torch's, by its foreach variant.
+torch.compile of torch's, by its foreach variant. torch.optim.Adam and AdamW have a fused
+variant, in C++.
 """
 
 from __future__ import annotations
@@ -54,50 +56,56 @@ CASES: dict[str, list[tuple[int, ...]]] = {
     "16M": [(1 << 24,)],
     "ResNet-50": resnet50(),
 }
-OPTIONS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "all": dict(momentum=0.9, centered=True, weight_decay=1e-4),
+OPTIMIZERS = {"rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "rmsprop": {"plain": {}, "all": dict(momentum=0.9, centered=True, weight_decay=1e-4)},
+    "adam": {"plain": {}, "all": dict(weight_decay=1e-4, maximize=True)},
+    "adamw": {"plain": {}, "all": dict(maximize=True)},
 }
 COMPILED = "1x1,1M,16M,ResNet-50"  # to compile a step on 1,000 tensors takes too long
-ARRAYS = {"plain": 5, "all": 9}  # read or written once by a step: theta, s and its kind twice, grad once
+# Read or written once by a step: theta, s and its kind twice, grad once.
+ARRAYS = {"rmsprop": {"plain": 5, "all": 9}, "adam": {"plain": 7, "all": 7}, "adamw": {"plain": 7, "all": 7}}
 OURS = "ours"
 Make = Callable[[list[Any], dict[str, Any]], Callable[[], object]]
 
 
-def contenders(compiled: bool) -> dict[str, Make]:
+def contenders(optimizer: str, compiled: bool) -> dict[str, Make]:
     """Returns what makes the step of each, by name."""
+    name = OPTIMIZERS[optimizer]
 
-    def torchs(foreach: bool) -> Make:
-        return lambda params, options: torch.optim.RMSprop(params, foreach=foreach, **options).step
+    def torchs(**variant: bool) -> Make:
+        return lambda params, options: getattr(torch.optim, name)(params, **variant, **options).step
 
     found: dict[str, Make] = {
-        OURS: lambda params, options: kernel_rmsprop.RMSprop(params, **options).step,
-        "for-loop": torchs(False),
-        "foreach": torchs(True),
+        OURS: lambda params, options: getattr(kernel_rmsprop, name)(params, **options).step,
+        "for-loop": torchs(foreach=False),
+        "foreach": torchs(foreach=True),
     }
+    if optimizer != "rmsprop":
+        found["fused"] = torchs(fused=True)
     if compiled:
         # Anew: with too many optimizers before, torch would run this one as it is.
         torch.compiler.reset()
 
         def compiled_step(params: list[Any], options: dict[str, Any]) -> Callable[[], object]:
-            step: Callable[[], object] = torch.compile(torchs(True)(params, options))
+            step: Callable[[], object] = torch.compile(torchs(foreach=True)(params, options))
             return step
 
         found["compiled"] = compiled_step
     return found
 
 
-def measure(case: str, options: str, compiled: bool, seconds: float) -> dict[str, Any]:
+def measure(optimizer: str, case: str, options: str, compiled: bool, seconds: float) -> dict[str, Any]:
     """Returns the shortest time of a step of each contender, and how long the first ones took."""
     times: dict[str, float] = {}
     first: dict[str, float] = {}
     steps: dict[str, Callable[[], object]] = {}
     grads = [torch.randn(shape) for shape in CASES[case]]
-    for name, make in contenders(compiled).items():
+    for name, make in contenders(optimizer, compiled).items():
         params = [torch.nn.Parameter(torch.randn(shape)) for shape in CASES[case]]
         for p, g in zip(params, grads):
             p.grad = g
-        steps[name] = make(params, OPTIONS[options])
+        steps[name] = make(params, OPTIONS[optimizer][options])
         start = time.perf_counter()
         for _ in range(3):  # by then all is made and compiled
             steps[name]()
@@ -115,6 +123,7 @@ def measure(case: str, options: str, compiled: bool, seconds: float) -> dict[str
                     break
     elements = sum(g.numel() for g in grads)
     return {
+        "optimizer": optimizer,
         "case": case,
         "tensors": len(grads),
         "elements": elements,
@@ -122,7 +131,7 @@ def measure(case: str, options: str, compiled: bool, seconds: float) -> dict[str
         "threads": torch.get_num_threads(),
         "seconds": times,
         "first": first,
-        "gigabytes_per_second": 4e-9 * ARRAYS[options] * elements / times[OURS],
+        "gigabytes_per_second": 4e-9 * ARRAYS[optimizer][options] * elements / times[OURS],
     }
 
 
@@ -176,7 +185,7 @@ def picture(rows: list[dict[str, Any]], path: str) -> None:
     )
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("time of torch.optim.RMSprop's step over ours")
+    axes.set_xlabel(f"time of torch.optim.{OPTIMIZERS[rows[0]['optimizer']]}'s step over ours")
     axes.legend()
     figure.savefig(path, dpi=120)
 
@@ -203,7 +212,8 @@ def main() -> None:
     )
     every = torch.get_num_threads()
     parser.add_argument("--cases", default=",".join(CASES), help="of %(default)s")
-    parser.add_argument("--options", default=",".join(OPTIONS), help="plain, all: momentum, centered and decay")
+    parser.add_argument("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="which one (%(default)s)")
+    parser.add_argument("--options", default="plain,all", help="plain, all: momentum, centered and decay, or decay and maximize")
     parser.add_argument("--threads", default=f"1,{every}" if every > 1 else "1", help="default %(default)s")
     parser.add_argument("--time", type=float, default=1, help="seconds for each contender (%(default)s)")
     parser.add_argument(
@@ -215,7 +225,7 @@ def main() -> None:
     args = parser.parse_args()
     cases, options = args.cases.split(","), args.options.split(",")
     compiled = args.compiled.split(",") if args.compiled else []
-    for given, known in ((cases, CASES), (options, OPTIONS), (compiled, CASES)):
+    for given, known in ((cases, CASES), (options, OPTIONS[args.optimizer]), (compiled, CASES)):
         for name in given:
             if name not in known:
                 parser.error(f"{name!r}: must be of {', '.join(known)}")
@@ -230,7 +240,7 @@ def main() -> None:
     for i, (n, case, o) in enumerate(work, 1):
         print(f"\r{i}/{len(work)}: {case}, {o}, threads {n}" + " " * 20, end="", file=sys.stderr, flush=True)
         torch.set_num_threads(n)
-        rows.append(measure(case, o, case in compiled, args.time))
+        rows.append(measure(args.optimizer, case, o, case in compiled, args.time))
     print(file=sys.stderr)
     print(table(rows))
     times = {row["first"]["compiled"]: row for row in rows if "compiled" in row["first"]}

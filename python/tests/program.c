@@ -256,6 +256,60 @@ static void test_options(void) {
 	}
 }
 
+/* Adam, with each way to correct the bias, against the formula in double. */
+static void test_first_moment(kernel_optimizer optimizer) {
+	for (int set = 0; set < 1 << 6; set++) {
+		int correction = set % 4; /* 0: none, 1: of the means, 2: of the step, 3: of the step, first_moment = 0 */
+		kernel_options o = {.lr = 0.125, .rho = 0.75, .eps = 0.5, .first_moment = correction == 3 ? 0 : 0.625};
+		o.flags = correction == 1 ? KERNEL_BIAS_CORRECTION : correction ? KERNEL_STEP_CORRECTION : 0;
+		o.flags |= set & 4 ? KERNEL_EPS_OUTSIDE : 0;
+		o.flags |= set & 8 ? KERNEL_DECOUPLED_DECAY : 0;
+		o.flags |= set & 16 ? KERNEL_MAXIMIZE : 0;
+		o.weight_decay = set & 32 ? 0.375 : 0;
+		/* Two tensors of the same options, the second two steps ahead. */
+		float theta[2] = {2, 2}, grad[2], s[2] = {0, 0}, m[2] = {0, 0}, step[2] = {0, 0};
+		double want[2] = {2, 2}, want_s[2] = {0, 0}, want_m[2] = {0, 0};
+		for (int i = 1; i <= 6; i++) {
+			kernel_tensor t[2];
+			for (int k = 0; k < 2; k++) {
+				grad[k] = i % 2 ? -3 : 5 + k;
+				t[k] = (kernel_tensor){theta + k, k || i > 2 ? grad + k : NULL, s + k, m + k, NULL, step + k, 1, 0};
+			}
+			CHECK(kernel_step(optimizer, NULL, &o, 1, t, 2, NULL, TO) == KERNEL_OK);
+			for (int k = 0; k < 2; k++) {
+				int steps = k ? i : i - 2;
+				if (steps <= 0)
+					continue;
+				double g = o.flags & KERNEL_MAXIMIZE ? -grad[k] : grad[k];
+				if (!(o.flags & KERNEL_DECOUPLED_DECAY))
+					g += o.weight_decay * want[k];
+				want_s[k] = o.rho * want_s[k] + (1 - o.rho) * g * g;
+				want_m[k] = o.first_moment * want_m[k] + (1 - o.first_moment) * g;
+				double c1 = correction ? 1 - pow(o.first_moment, steps) : 1, c2 = correction ? 1 - pow(o.rho, steps) : 1;
+				double v = want_s[k] / c2;
+				double u = want_m[k] / c1 / (o.flags & KERNEL_EPS_OUTSIDE ? sqrt(v) + o.eps : sqrt(v + o.eps));
+				want[k] -= o.lr * (u + (o.flags & KERNEL_DECOUPLED_DECAY ? o.weight_decay * want[k] : 0));
+				double kept_s = correction == 1 ? v : want_s[k];
+				double kept_m = correction == 3 ? 0 : correction == 1 ? want_m[k] / c1 : want_m[k];
+				if (!(fabs(theta[k] - want[k]) < 1e-5 && fabs(s[k] - kept_s) < 1e-5 * kept_s &&
+				      fabs(m[k] - kept_m) < 1e-5 && step[k] == steps)) {
+					printf("options %#x, tensor %d, step %d: theta = %g, want %g; s = %g, want %g; m = %g, want %g; step = %g\n",
+					       set, k, i, theta[k], want[k], s[k], kept_s, m[k], kept_m, step[k]);
+					failures++;
+					return;
+				}
+			}
+		}
+	}
+
+	/* A counter that a float cannot count on stays: the correction is 1 by then. */
+	kernel_options o = {.lr = 0.125, .rho = 0.75, .eps = 0.5, .first_moment = 0.5, .flags = KERNEL_PYTORCH_ADAM};
+	float theta = 1, grad = 2, s = 4, m = 2, step = 1 << 24;
+	kernel_tensor t = {&theta, &grad, &s, &m, NULL, &step, 1, 0};
+	CHECK(kernel_step(optimizer, NULL, &o, 1, &t, 1, NULL, TO) == KERNEL_OK);
+	CHECK(step == 1 << 24 && theta == 1 - 0.125f / 2.5f * 2);
+}
+
 /* Rows of a table, some of them twice: the same bits as a table of these rows alone with summed gradients. */
 static void test_rows(kernel_optimizer optimizer) {
 	enum { ROWS = 50, WIDTH = 7, LISTED = 5, DISTINCT = 4 };
@@ -427,7 +481,20 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	(void)WITH_OPTIONS("momentum = 1", o.momentum = 1);
 	(void)WITH_OPTIONS("weight_decay = +Inf", o.weight_decay = INFINITY);
 	(void)WITH_OPTIONS("clip_value = -1", o.clip_value = -1);
-	(void)WITH_OPTIONS("options[0].flags = 0x80", o.flags = 0x80);
+	(void)WITH_OPTIONS("options[0].flags = 0x100", o.flags = 0x100);
+	(void)WITH_OPTIONS("first_moment = 1", o.first_moment = 1);
+	(void)WITH_OPTIONS("first_moment = 0.5", (o.first_moment = 0.5, o.flags = KERNEL_CENTERED));
+	(void)WITH_OPTIONS("excludes KERNEL_BIAS_CORRECTION", o.flags = KERNEL_STEP_CORRECTION | KERNEL_BIAS_CORRECTION);
+	(void)WITH_OPTIONS("KERNEL_CENTERED", o.flags = KERNEL_STEP_CORRECTION | KERNEL_CENTERED);
+	(void)WITH_OPTIONS("momentum", (o.flags = KERNEL_STEP_CORRECTION, o.momentum = 0.5));
+	(void)WITH_OPTIONS("rho of 1", (o.flags = KERNEL_STEP_CORRECTION, o.rho = 1));
+	(void)WITH_OPTIONS("corrected for step 1: lr = ", (o.flags = KERNEL_STEP_CORRECTION, o.rho = 0, o.lr = 0x1p64, o.first_moment = 0.5, t[0].momentum = NULL));
+	memcpy(t, m.tensors, sizeof t);
+	(void)WITH_OPTIONS("tensors[0].momentum: must be NULL", o.first_moment = 0.5);
+	(void)WITH_OPTIONS("tensors[1].mean_grad = NULL", (o.first_moment = 0.5, t[0].momentum = NULL, t[1].mean_grad = NULL));
+	memcpy(t, m.tensors, sizeof t);
+	(void)WITH_OPTIONS("step = NULL", (o.flags = KERNEL_STEP_CORRECTION, t[1].step = NULL));
+	memcpy(t, m.tensors, sizeof t);
 	(void)WITH_OPTIONS("tensors[1].mean_grad = NULL", (o.flags = KERNEL_CENTERED, t[1].mean_grad = NULL));
 	(void)WITH_OPTIONS("tensors[1].momentum = NULL", (o.momentum = 0.5, t[1].momentum = NULL));
 	(void)WITH_OPTIONS("step", (o.flags = KERNEL_BIAS_CORRECTION, t[1].step = NULL));
@@ -438,6 +505,9 @@ static void test_bad_step(kernel_optimizer optimizer) {
 	(void)WITH_OPTIONS("step = 1.6777216e+07", o.flags = KERNEL_BIAS_CORRECTION);
 	m.steps[1] = NAN;
 	(void)WITH_OPTIONS("step = NaN", o.flags = KERNEL_BIAS_CORRECTION);
+	(void)WITH_OPTIONS("step = NaN", o.flags = KERNEL_STEP_CORRECTION);
+	m.steps[1] = 0.5f;
+	(void)WITH_OPTIONS("step = 0.5", o.flags = KERNEL_STEP_CORRECTION);
 	m.steps[1] = 0;
 
 #define WITH_SETTINGS(word, change) (memset(&s, 0, sizeof s), change, 0); REFUSED(word, kernel_step(optimizer, &s, &good, 1, t, 2, NULL, TO))
@@ -662,6 +732,8 @@ int main(int argc, char **argv) {
 		test_step(optimizer);
 		test_step(0);
 		test_options();
+		test_first_moment(optimizer);
+		test_first_moment(0);
 		test_float_mode();
 		test_zero_rate();
 		test_threads();

@@ -11,7 +11,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 import kernel_rmsprop
-from kernel_rmsprop import RMSprop
+from kernel_rmsprop import AdamW, RMSprop
 from kernel_rmsprop.distributed import fixed_order_all_reduce
 from kernel_rmsprop.drift import drift
 
@@ -145,6 +145,19 @@ def fsdp(file, rank, ranks):
     leave(digest_of(model, optimizer))
 
 
+def adamw(file, rank, ranks, sharded):
+    join(file, rank, ranks)
+    model = make_model()
+    wrapped = fully_shard(model) if sharded else DistributedDataParallel(model)
+    optimizer = AdamW(model.parameters(), lr=1e-3)
+    for step in range(STEPS):
+        take(wrapped, optimizer, step, rank)
+    (plan,) = optimizer._session.plans.values()
+    assert all_in_the_kernel(optimizer) and plan.distributed == sharded
+    states = [optimizer.state[p][name] for p in model.parameters() for name in ("exp_avg", "exp_avg_sq")]
+    leave(digest(*model.parameters(), *states))
+
+
 SHARDS = 4
 
 
@@ -243,6 +256,13 @@ def test_fsdp(tmp_path, kinds):
     mixed = run(fsdp, 2, tmp_path, kinds)
     alike = run(fsdp, 2, tmp_path, [kinds[2]] * 2)
     assert len({words[0] for words in mixed + alike}) == 1
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
+def test_adamw(tmp_path, kinds, sharded):
+    if sharded and fully_shard is None:
+        pytest.skip("this torch has no fully_shard")
+    assert len({words[0] for words in run(adamw, 2, tmp_path, kinds, sharded)}) == 1
 
 
 def test_a_rank_is_killed(tmp_path, kinds):

@@ -23,23 +23,25 @@ def refused(monkeypatch, capsys, module, *arguments):
     return capsys.readouterr().err
 
 
-def test_bench(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adamw"])
+def test_bench(monkeypatch, capsys, tmp_path, optimizer):
     file = tmp_path / "times.json"
-    arguments = ["--cases", "1x1,1M", "--options", "all", "--threads", "1,2,1", "--time", "0.01", "--json", str(file)]
+    arguments = ["--optimizer", optimizer, "--cases", "1x1,1M", "--options", "all", "--threads", "1,2,1", "--time", "0.01", "--json", str(file)]
     lines = [line.split("|")[1:-1] for line in run(monkeypatch, capsys, bench, *arguments).splitlines() if "|" in line]
     rows = json.loads(file.read_text())["rows"]
     assert [[c.strip() for c in line[:3]] for line in lines[2:]] == [
         [case, "all", str(threads)] for threads in (1, 2) for case in ("1x1", "1M")
     ]
     assert len(rows) == 4 and len({len(line) for line in lines}) == 1
+    names = {"ours", "for-loop", "foreach", *(["fused"] if optimizer == "adamw" else [])}
     for row in rows:
-        assert row["seconds"].keys() == row["first"].keys() == {"ours", "for-loop", "foreach"}
+        assert row["seconds"].keys() == row["first"].keys() == names and row["optimizer"] == optimizer
         assert min(row["seconds"].values()) > 0
 
 
 def test_bench_with_contenders_in_some_rows():
     """Those that are not compiled have a blank."""
-    rows = [bench.measure(case, "plain", False, 0.01) for case in ("1x1", "1M")]
+    rows = [bench.measure("rmsprop", case, "plain", False, 0.01) for case in ("1x1", "1M")]
     rows[1]["seconds"]["compiled"] = 2 * rows[1]["seconds"]["ours"]
     head, _, *body = [[c.strip() for c in line.split("|")[1:-1]] for line in bench.table(rows).splitlines()]
     at = head.index("compiled / ours")
@@ -48,7 +50,7 @@ def test_bench_with_contenders_in_some_rows():
 
 def test_bench_picture(tmp_path):
     pytest.importorskip("matplotlib")
-    rows = [bench.measure("1x1", "plain", False, 0.01), bench.measure("1x1", "all", False, 0.01)]
+    rows = [bench.measure("rmsprop", "1x1", "plain", False, 0.01), bench.measure("rmsprop", "1x1", "all", False, 0.01)]
     rows[1]["seconds"]["compiled"] = rows[1]["seconds"]["ours"]
     bench.picture(rows, str(tmp_path / "times.png"))
     assert (tmp_path / "times.png").read_bytes().startswith(b"\x89PNG")
@@ -60,7 +62,7 @@ def test_bench_cases():
 
 
 @pytest.mark.parametrize(
-    "name,value", [("cases", "2M"), ("options", "no"), ("threads", "0"), ("threads", "x"), ("time", "0"), ("compiled", "no")]
+    "name,value", [("cases", "2M"), ("options", "no"), ("threads", "0"), ("threads", "x"), ("time", "0"), ("compiled", "no"), ("optimizer", "no")]
 )
 def test_bench_refuses(monkeypatch, capsys, name, value):
     error = refused(monkeypatch, capsys, bench, f"--{name}", value).splitlines()[-1]
