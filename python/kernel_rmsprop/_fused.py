@@ -802,6 +802,7 @@ def _theta(p: Tensor, grad: Tensor | None, state: Any, names: list[str], move: b
             return f"{name} is a negated or conjugated view"
         if name != "its gradient" and t.data_ptr() % 4:
             return f"{name} is not aligned"
+    theta = local["it"]
     if not _dense(theta):
         return f"it is not dense in memory: strides {theta.stride()} of shape {tuple(theta.shape)}"
     for name in names:

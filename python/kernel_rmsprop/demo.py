@@ -60,7 +60,7 @@ def train(optimizer_class: type, hidden: int, epochs: int) -> tuple[list[float],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m kernel_rmsprop.demo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m kernel_rmsprop.demo", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--hidden", type=int, default=512, help="units of each of the two hidden layers")
     parser.add_argument("--threads", type=int, default=1)
