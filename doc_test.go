@@ -117,7 +117,9 @@ func TestQuickStart(t *testing.T) {
 	if err := os.WriteFile(path, []byte(code), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("go", "run", path).CombinedOutput()
+	run := exec.Command("go", "run", path)
+	run.Env = append(os.Environ(), "GOFLAGS=") // -v would print what is built
+	out, err := run.CombinedOutput()
 	x, failed := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
 	if err != nil || failed != nil || math.Abs(x-3) > 0.01 {
 		t.Errorf("%v, printed %q, want 3", err, out)
