@@ -86,7 +86,7 @@ func TestBenchstat(t *testing.T) {
 // The files in results are in the format.
 func TestCommittedResults(t *testing.T) {
 	name := regexp.MustCompile(`^Update/kind=(limit|kernel|peer)/by=\S+/n=\d+(Ki|Mi)?$|^Step/`)
-	files := benchfmt.Files{Paths: []string{"results/epyc-zen4.txt", "results/epyc-zen4-plans.txt", "results/step-zen4.txt", "results/xeon-cascade-lake.txt"}}
+	files := benchfmt.Files{Paths: []string{"results/epyc-zen4.txt", "results/epyc-zen4-plans.txt", "results/epyc-zen4-peers.txt", "results/step-zen4.txt", "results/xeon-cascade-lake.txt"}}
 	found := map[string]int{}
 	for files.Scan() {
 		r, ok := files.Result().(*benchfmt.Result)
