@@ -42,11 +42,13 @@ var plans = [...][]plan{
 	isaGeneric: {{isa: isaGeneric, vectors: 1}},
 	isaNEON:    {{isa: isaNEON, vectors: 4}},
 	isaAVX2:    atDistances(plan{isaAVX2, 4, 0, 0, 0}, plan{isaAVX2, 2, 0, 0, 0}, plan{isaAVX2, 4, 2, 0, 0}),
-	isaAVX512:  atDistances(plan{isaAVX512, 4, 2, 0, 0}, plan{isaAVX512, 4, 2, 2, 0}),
+	isaAVX512:  plansAVX512,
 	// Fewer operations in flight for an element let a core look further ahead: from
 	// memory, narrow blocks can be faster than wide ones.
-	isaBest512: append(atDistances(plan{isaAVX512, 4, 2, 0, 0}, plan{isaAVX512, 4, 2, 2, 0}), plan{isaAVX2, 2, 0, 0, 256}, plan{isaAVX2, 2, 0, 0, 2 << 10}),
+	isaBest512: slices.Concat(plansAVX512, []plan{{isaAVX2, 2, 0, 0, 256}, {isaAVX2, 2, 0, 0, 2 << 10}}),
 }
+
+var plansAVX512 = atDistances(plan{isaAVX512, 4, 2, 0, 0}, plan{isaAVX512, 4, 2, 2, 0})
 
 // mostPlans is the length of the longest list.
 const mostPlans = 9
@@ -115,19 +117,21 @@ func (t *tuner) record(plans []plan, i int, elapsed int64, n, total int) {
 	}
 	best, least := 0, uint32(math.MaxUint32)
 	for j := range plans {
-		if t.recorded[j].trials.Load() < trials {
+		cost, enough := t.cost(j)
+		if !enough {
 			return
 		}
-		if cost := t.cost(j); cost < least {
+		if cost < least {
 			best, least = j, cost
 		}
 	}
 	t.chosen.CompareAndSwap(0, uint32(1+best))
 }
 
-// cost returns the lower quartile of a plan's last trials. The smallest would be
+// cost returns the lower quartile of a plan's last trials, and reports whether there are
+// enough. The smallest would be
 // misleading: from memory, one chunk that happened to lie in a cache would decide.
-func (t *tuner) cost(plan int) uint32 {
+func (t *tuner) cost(plan int) (cost uint32, enough bool) {
 	var all [trialsKept]uint32
 	costs := all[:0]
 	for i := range t.recorded[plan].costs {
@@ -135,8 +139,11 @@ func (t *tuner) cost(plan int) uint32 {
 			costs = append(costs, cost)
 		}
 	}
+	if len(costs) < trials {
+		return 0, false
+	}
 	slices.Sort(costs)
-	return costs[len(costs)/4]
+	return costs[len(costs)/4], true
 }
 
 // planOf returns the plan for a step of n elements, and the implementation whose plan it
