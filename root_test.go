@@ -242,26 +242,15 @@ func TestRootModel(t *testing.T) {
 		{"RSQRTPS", 1.5 * 0x1p-12, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			const one, four = 0x3f800000, 0x40800000
-			var wg waitGroup
-			workers := uint32(runtime.GOMAXPROCS(0))
-			for w := range workers {
-				wg.Go(func() {
-					for bits := one + w*stride; bits < four; bits += workers * stride {
-						v := math.Float32frombits(bits)
-						exact := 1 / math.Sqrt(float64(v))
-						want := sqrt(v)
-						for i := -8.0; i <= 8; i++ {
-							y := float32(exact * (1 + i/8*test.bound))
-							if got := rootModel(v, y, test.iterations); got != want {
-								t.Errorf("v = %g, estimate %g: root %g, want %g", v, y, got, want)
-								return
-							}
-						}
+			everyMantissa(t, stride, func(v float32) {
+				want := sqrt(v)
+				for y := range estimates(v, test.bound) {
+					if got := rootModel(v, y, test.iterations); got != want {
+						t.Errorf("v = %g, estimate %g: root %g, want %g", v, y, got, want)
+						return
 					}
-				})
-			}
-			wg.Wait()
+				}
+			})
 		})
 	}
 	// With an estimate of 5 bits one iteration is not enough, and the model shows it.
@@ -276,13 +265,28 @@ func TestRootModel(t *testing.T) {
 	}
 }
 
-// estimates yields 17 estimates of 1/sqrt(v), from one bound of the manual for VRSQRT14PS to the
-// other.
-func estimates(v float32) iter.Seq[float32] {
+// everyMantissa calls f, on all cores, for every v in [1, 4), or for one in stride, until
+// the test fails.
+func everyMantissa(t *testing.T, stride uint32, f func(v float32)) {
+	const one, four = 0x3f800000, 0x40800000
+	var wg waitGroup
+	workers := uint32(runtime.GOMAXPROCS(0))
+	for w := range workers {
+		wg.Go(func() {
+			for bits := one + w*stride; bits < four && !t.Failed(); bits += workers * stride {
+				f(math.Float32frombits(bits))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// estimates yields 17 estimates of 1/sqrt(v), whose relative errors go from -bound to bound.
+func estimates(v float32, bound float64) iter.Seq[float32] {
 	return func(yield func(float32) bool) {
 		exact := 1 / math.Sqrt(float64(v))
 		for i := -8.0; i <= 8; i++ {
-			if !yield(float32(exact * (1 + i/8*0x1p-14))) {
+			if !yield(float32(exact * (1 + i/8*bound))) {
 				return
 			}
 		}
@@ -302,25 +306,16 @@ func TestQuotientModel(t *testing.T) {
 	if *exhaustive {
 		stride = 1
 	}
-	const one, four = 0x3f800000, 0x40800000
-	var wg waitGroup
-	workers := uint32(runtime.GOMAXPROCS(0))
-	for w := range workers {
-		wg.Go(func() {
-			for bits := one + w*stride; bits < four; bits += workers * stride {
-				v := math.Float32frombits(bits)
-				for y := range estimates(v) {
-					d, h := rootAndHalf(v, y, 1)
-					d2, h := reciprocal(d, h)
-					if want := float32(1 / float64(d2)); h != want && mantissa(d) != allOnes {
-						t.Errorf("v = %g, estimate %g: reciprocal %g, want %g", v, y, h, want)
-						return
-					}
-				}
+	everyMantissa(t, stride, func(v float32) {
+		for y := range estimates(v, 0x1p-14) {
+			d, h := rootAndHalf(v, y, 1)
+			d2, h := reciprocal(d, h)
+			if want := float32(1 / float64(d2)); h != want && mantissa(d) != allOnes {
+				t.Errorf("v = %g, estimate %g: reciprocal %g, want %g", v, y, h, want)
+				return
 			}
-		})
-	}
-	wg.Wait()
+		}
+	})
 	// One refinement is not enough, and the model shows it.
 	for v := float32(1); ; v = math.Nextafter32(v, 2) {
 		if v == 2 {
@@ -344,7 +339,7 @@ func TestQuotientExceptions(t *testing.T) {
 	type divisor struct{ d2, h float32 }
 	divisors := map[divisor]bool{}
 	for v := float32(4 - 16*0x1p-22); v < 4; v = math.Nextafter32(v, 4) {
-		for y := range estimates(v) {
+		for y := range estimates(v, 0x1p-14) {
 			if d, h := rootAndHalf(v, y, 1); mantissa(d) == allOnes {
 				d2, h := reciprocal(d, h)
 				divisors[divisor{d2, h}] = true
